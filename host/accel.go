@@ -1,0 +1,60 @@
+package host
+
+import (
+	"bytes"
+	"os"
+
+	"libvirt.org/go/libvirtxml"
+)
+
+// KVM says whether KVM can really run guests here: the processor shows vmx or svm
+// and libvirt offers it. A /dev/kvm alone proves nothing. When it cannot, why tells.
+func (h *Host) KVM() (ok bool, why string, err error) {
+	cpu, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return false, "", err
+	}
+	if !virtualises(cpu) {
+		return false, "the processor shows neither vmx nor svm", nil
+	}
+	text, err := h.GetCapabilities()
+	if err != nil {
+		return false, "", err
+	}
+	var c libvirtxml.Caps
+	if err := c.Unmarshal(text); err != nil {
+		return false, "", err
+	}
+	if !offersKVM(c) {
+		return false, "libvirt offers no KVM (is /dev/kvm there, and may libvirt's QEMU open it?)", nil
+	}
+	return true, "", nil
+}
+
+// virtualises looks for the processor flags of Intel VT-x (vmx) and AMD-V (svm).
+func virtualises(cpuinfo []byte) bool {
+	for line := range bytes.Lines(cpuinfo) {
+		key, flags, _ := bytes.Cut(line, []byte(":"))
+		if string(bytes.TrimSpace(key)) != "flags" {
+			continue
+		}
+		for _, f := range bytes.Fields(flags) {
+			if string(f) == "vmx" || string(f) == "svm" {
+				return true
+			}
+		}
+		return false // all processors of a machine show the same
+	}
+	return false
+}
+
+func offersKVM(c libvirtxml.Caps) bool {
+	for _, g := range c.Guests {
+		for _, d := range g.Arch.Domains {
+			if g.Arch.Name == "x86_64" && d.Type == "kvm" {
+				return true
+			}
+		}
+	}
+	return false
+}

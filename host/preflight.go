@@ -1,0 +1,185 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Needs are what a lab wants of the host, in plain numbers and names: of what is
+// not there yet, since what runs already has what it needs.
+type Needs struct {
+	KVM       bool  // KVM or nothing
+	MemoryMiB int   // of the machines to be started
+	DiskBytes int64 // for the overlays to be made, at the least
+	Subnets   []netip.Prefix
+	InUse     []netip.Prefix // by the host and by others
+	Ports     []Port
+	Tools     []string // programs that are run
+}
+
+// Port is a port of the host that is wanted; the zero Address means all of them.
+type Port struct {
+	Address  netip.Addr
+	Number   uint16
+	Protocol string // "tcp" or "udp"
+}
+
+// Unfits are all the reasons why the host cannot run the lab.
+type Unfits []Unfit
+
+func (u Unfits) Error() string {
+	errs := make([]error, len(u))
+	for i := range u {
+		errs[i] = u[i]
+	}
+	return errors.Join(errs...).Error()
+}
+
+var checks = []func(context.Context, *Host, Needs) (Unfits, error){
+	hasKVM, hasTools, hasMemory, hasRoom, hasFreeSubnets, hasFreePorts,
+}
+
+// Preflight looks whether the host can give what is needed, before anything is
+// made. Its error is an Unfits that holds all that is missing.
+func Preflight(ctx context.Context, h *Host, n Needs) error {
+	var all Unfits
+	for _, check := range checks {
+		unfit, err := check(ctx, h, n)
+		if err != nil {
+			return err
+		}
+		all = append(all, unfit...)
+	}
+	if len(all) > 0 {
+		return all
+	}
+	return nil
+}
+
+func hasKVM(_ context.Context, h *Host, n Needs) (Unfits, error) {
+	if !n.KVM {
+		return nil, nil
+	}
+	ok, why, err := h.KVM()
+	if err != nil || ok {
+		return nil, err
+	}
+	return Unfits{{
+		"the file asks for accel: kvm, and KVM cannot run guests here: " + why,
+		"enable virtualisation in the firmware and load kvm_intel or kvm_amd, or write accel: auto",
+	}}, nil
+}
+
+func hasTools(_ context.Context, _ *Host, n Needs) (Unfits, error) {
+	var u Unfits
+	for _, tool := range n.Tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			u = append(u, Unfit{"there is no " + tool + " on PATH", "make setup in labctl's source installs what labctl needs"})
+		}
+	}
+	return u, nil
+}
+
+func hasMemory(_ context.Context, _ *Host, n Needs) (Unfits, error) {
+	info, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return nil, err
+	}
+	available := availableMiB(info)
+	if available < 0 || n.MemoryMiB <= available {
+		return nil, nil
+	}
+	return Unfits{{
+		fmt.Sprintf("the nodes to be started want %d MiB of memory, and %d MiB are available", n.MemoryMiB, available),
+		"give the nodes less (memory:), or end something else",
+	}}, nil
+}
+
+// availableMiB is MemAvailable of /proc/meminfo; -1 where it is not told.
+func availableMiB(info []byte) int {
+	for line := range bytes.Lines(info) {
+		fields := bytes.Fields(line)
+		if len(fields) >= 2 && string(fields[0]) == "MemAvailable:" {
+			if kib, err := strconv.Atoi(string(fields[1])); err == nil {
+				return kib / 1024
+			}
+		}
+	}
+	return -1
+}
+
+func hasRoom(_ context.Context, h *Host, n Needs) (Unfits, error) {
+	if n.DiskBytes == 0 {
+		return nil, nil
+	}
+	var s unix.Statfs_t
+	if err := unix.Statfs(h.Dir, &s); err != nil {
+		return nil, fmt.Errorf("%s: %w", h.Dir, err)
+	}
+	free := int64(s.Bavail) * s.Bsize
+	if free >= n.DiskBytes {
+		return nil, nil
+	}
+	return Unfits{{
+		fmt.Sprintf("the nodes' disks want at least %d MiB in %s, and %d MiB are free", n.DiskBytes>>20, h.Dir, free>>20),
+		"make room there (labctl image prune), or give labctl another folder (--dir)",
+	}}, nil
+}
+
+func hasFreeSubnets(_ context.Context, _ *Host, n Needs) (Unfits, error) {
+	var u Unfits
+	for _, s := range n.Subnets {
+		for _, used := range n.InUse {
+			if s.Overlaps(used) {
+				u = append(u, Unfit{
+					fmt.Sprintf("subnet %s overlaps %s, which is in use on this host or by another lab", s, used),
+					"give the network another subnet, or leave subnet: out and a free one is chosen",
+				})
+				break
+			}
+		}
+	}
+	return u, nil
+}
+
+// hasFreePorts tries to listen on each port: who else does cannot be forgotten that way.
+func hasFreePorts(ctx context.Context, _ *Host, n Needs) (Unfits, error) {
+	var u Unfits
+	for _, p := range n.Ports {
+		if err := listen(ctx, p); err != nil {
+			u = append(u, Unfit{
+				fmt.Sprintf("port %d/%s of the host, to be published, is taken: %v", p.Number, p.Protocol, err),
+				"end what listens there (ss -lntup), or publish another port",
+			})
+		}
+	}
+	return u, nil
+}
+
+func listen(ctx context.Context, p Port) error {
+	address := ":" + strconv.Itoa(int(p.Number))
+	if p.Address.IsValid() {
+		address = netip.AddrPortFrom(p.Address, p.Number).String()
+	}
+	if p.Protocol == "udp" {
+		c, err := new(net.ListenConfig).ListenPacket(ctx, "udp4", address)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp4", address)
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}

@@ -1,0 +1,159 @@
+package topology
+
+import (
+	"net"
+	"net/netip"
+)
+
+// Lab is a lab as decided: every name, address and size is settled, so nothing
+// downstream asks "and if it is empty?".
+type Lab struct {
+	Name     string
+	Accel    string    // AccelAuto, AccelKVM or AccelTCG
+	Networks []Network // in the file's order
+	Nodes    []Node    // in the file's order
+}
+
+// How machines are run.
+const (
+	AccelAuto = "auto" // KVM where it can really run guests, else TCG
+	AccelKVM  = "kvm"  // KVM or an error
+	AccelTCG  = "tcg"  // QEMU's software emulation
+)
+
+// How a network without sides reaches what is outside the lab.
+const (
+	UplinkNAT  = "nat"  // routed by the host, behind the host's addresses
+	UplinkNone = "none" // the host and the lab's nodes only
+)
+
+// ServiceInfluxDB is InfluxDB 1.x, serving http on port 8086.
+const ServiceInfluxDB = "influxdb"
+
+// Network is one IP network of a lab: a single segment, or two sides with the
+// network under test between them.
+type Network struct {
+	Lab, Name string
+	Subnet    netip.Prefix
+	Chosen    bool       // the file left Subnet open
+	Gateway   netip.Addr // the host's own address; the zero Addr on a network with sides
+	Uplink    string     // UplinkNAT or UplinkNone; "" on a network with sides
+	MTU       int        // bytes of an IP packet
+	Segments  []Segment  // one, or one a side
+	Wire      *Wire      // what joins two sides; nil on a network without sides
+}
+
+// Sided says whether the network has sides with the network under test between them.
+func (n Network) Sided() bool { return n.Wire != nil }
+
+// Segment is one layer-2 segment: a bridge of the host, kept by libvirt.
+type Segment struct {
+	Network, Side string // Side is "" on a network without sides
+	Object        string // libvirt's name of it
+	UUID          string
+	Bridge        string // the host's link
+	MAC           net.HardwareAddr
+	MTU           int
+}
+
+// Wire is the cable between the two sides of a network: a veth pair, one end in
+// each side's bridge.
+type Wire struct {
+	Network string
+	Ends    [2]WireEnd // in the order of the network's sides
+}
+
+// WireEnd is one end of a wire.
+type WireEnd struct {
+	Side   string
+	Link   string // the host's link
+	MAC    net.HardwareAddr
+	Bridge string // the bridge it is plugged into
+}
+
+// Node is one machine.
+type Node struct {
+	Lab, Name string
+	Object    string // libvirt's name of the domain
+	UUID      string
+	Image     string // a recipe's name
+	CPUs      int
+	MemoryMiB int
+	DiskBytes int64
+	NICs      []NIC
+	Services  []string  // units started at boot beside those of every node
+	Publish   []Publish // ports reachable from outside the lab
+	Reaches   []string  // nodes it logs into by ssh without a prompt
+}
+
+// NIC is one network interface of a node.
+type NIC struct {
+	Network, Side string // Network is that of the mirrored NIC on a capture NIC
+	MAC           net.HardwareAddr
+	Address       netip.Prefix // the zero Prefix on a capture NIC
+	Gateway       netip.Addr   // default route; the zero Addr where there is none
+	MTU           int
+	Link          string // the host's end of it (a tap)
+	Bridge        string // the bridge Link is plugged into; "" on a capture NIC
+	Mirror        string // the node whose NIC on Network is copied into this one; "" elsewhere
+	Offloads      bool   // false on measurement and capture NICs: frames as on the wire
+}
+
+// Publish is a port of the host that leads to a port of a node.
+type Publish struct {
+	HostAddress netip.Addr // the zero Addr: every address of the host
+	HostPort    uint16
+	Port        uint16 // the node's
+	Protocol    string // "tcp" or "udp"
+}
+
+// Network returns the network of that name.
+func (l Lab) Network(name string) (Network, bool) {
+	for _, n := range l.Networks {
+		if n.Name == name {
+			return n, true
+		}
+	}
+	return Network{}, false
+}
+
+// Node returns the node of that name.
+func (l Lab) Node(name string) (Node, bool) {
+	for _, n := range l.Nodes {
+		if n.Name == name {
+			return n, true
+		}
+	}
+	return Node{}, false
+}
+
+// NIC returns the node's addressed NIC on a network.
+func (n Node) NIC(network string) (NIC, bool) {
+	for _, c := range n.NICs {
+		if c.Network == network && c.Mirror == "" {
+			return c, true
+		}
+	}
+	return NIC{}, false
+}
+
+// ControlAddress is where the host reaches the node: its first address on a
+// network without sides.
+func (n Node) ControlAddress() (netip.Addr, bool) {
+	for _, c := range n.NICs {
+		if c.Side == "" && c.Mirror == "" {
+			return c.Address.Addr(), true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// Capture returns the node's capture NIC, which receives a copy of another NIC's frames.
+func (n Node) Capture() (NIC, bool) {
+	for _, c := range n.NICs {
+		if c.Mirror != "" {
+			return c, true
+		}
+	}
+	return NIC{}, false
+}
