@@ -107,6 +107,12 @@ type Publish struct {
 	Protocol    string // "tcp" or "udp"
 }
 
+// Meets says whether both want the same port of the same address.
+func (p Publish) Meets(o Publish) bool {
+	return p.HostPort == o.HostPort && p.Protocol == o.Protocol &&
+		(p.HostAddress == o.HostAddress || !p.HostAddress.IsValid() || !o.HostAddress.IsValid())
+}
+
 // Network returns the network of that name.
 func (l Lab) Network(name string) (Network, bool) {
 	for _, n := range l.Networks {

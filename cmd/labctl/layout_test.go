@@ -1,0 +1,83 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/mami-project/labctl/"
+
+// layout says which of the module's packages each of them may import. It is the
+// one place that decides: a package without a row fails the test.
+var layout = map[string][]string{
+	"topology":      {},
+	"host":          {},
+	"host/hosttest": {"host"},
+	"networks":      {"host", "topology"},
+	"images":        {"host", "topology"},
+	"domains":       {"host", "topology"},
+	"flows":         {"topology"},
+	"lab":           {"host", "topology", "networks", "images", "domains", "flows"},
+	"cmd/labctl":    {"host", "topology", "networks", "images", "domains", "flows", "lab"},
+	"e2e":           {"host", "topology", "networks", "images", "domains", "flows", "lab"},
+}
+
+// furnished are packages of others that belong to one of ours.
+var furnished = map[string]string{
+	"github.com/urfave/cli/v2": "cmd/labctl",
+}
+
+func TestLayout(t *testing.T) {
+	for _, p := range packages(t) {
+		room := strings.TrimPrefix(p.ImportPath, module)
+		allowed, ok := layout[room]
+		if !ok {
+			t.Errorf("%s has no row in the layout: does it need a room of its own?", room)
+			continue
+		}
+		for _, i := range p.Imports {
+			if other, ours := strings.CutPrefix(i, module); ours && !slices.Contains(allowed, other) {
+				t.Errorf("%s imports %s; it may import %q", room, other, allowed)
+			}
+			if owner, ok := furnished[i]; ok && owner != room {
+				t.Errorf("%s imports %s, which is for %s", room, i, owner)
+			}
+		}
+		for _, i := range slices.Concat(p.TestImports, p.XTestImports) {
+			if other, ours := strings.CutPrefix(i, module); ours && !slices.Contains(append(allowed, room, "host", "host/hosttest"), other) {
+				t.Errorf("a test of %s imports %s; it may import %q and hosttest", room, other, allowed)
+			}
+		}
+	}
+}
+
+// listed is a package as go list knows it, with the files of every rung of tests.
+type listed struct {
+	ImportPath                         string
+	Imports, TestImports, XTestImports []string
+}
+
+func packages(t *testing.T) []listed {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-tags=e2e", "-json=ImportPath,Imports,TestImports,XTestImports", module+"...")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []listed
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		switch err := d.Decode(&p); {
+		case errors.Is(err, io.EOF):
+			return all
+		case err != nil:
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}

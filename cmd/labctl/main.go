@@ -1,0 +1,58 @@
+// Command labctl builds a network-measurement lab on a KVM host from one file,
+// and takes it away again without a trace.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/mami-project/labctl/lab"
+)
+
+func main() {
+	os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is labctl from its words to its exit code. The first interrupt ends the
+// work, which is then undone; a second one ends labctl at once.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	err := app(stdin, stdout, stderr).RunContext(ctx, args)
+	code := exitCode(ctx, err)
+	if err != nil && err.Error() != "" {
+		fmt.Fprintf(stderr, "labctl: %v\n", err)
+	}
+	return code
+}
+
+func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
+	return &cli.App{
+		Name:                 "labctl",
+		Usage:                "build a network-measurement lab on a KVM host from one file, and take it away without a trace",
+		Description:          exitCodes,
+		Version:              lab.Version(),
+		HideVersion:          true, // labctl version tells it
+		Reader:               stdin,
+		Writer:               stdout,
+		ErrWriter:            stderr,
+		Suggest:              true,
+		EnableBashCompletion: true,
+		ExitErrHandler:       func(*cli.Context, error) {}, // exit codes are decided in run alone
+		OnUsageError:         usageError,
+		Action:               noCommand,
+		Flags:                []cli.Flag{connectFlag, dirFlag},
+		Commands: []*cli.Command{
+			upCommand, downCommand, planCommand, statusCommand, listCommand, checkCommand, verifyCommand,
+			sshCommand, execCommand, consoleCommand, cpCommand, captureCommand,
+			imageCommand, initCommand, schemaCommand, versionCommand, completionCommand,
+		},
+	}
+}

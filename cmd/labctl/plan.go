@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/mami-project/labctl/lab"
+)
+
+var planCommand = &cli.Command{
+	Name:      "plan",
+	Usage:     "show what up would do, touching nothing",
+	ArgsUsage: "[FILE]",
+	Flags:     []cli.Flag{jsonFlag},
+	Action:    runPlan,
+}
+
+// planned is a plan as JSON.
+type planned struct {
+	Lab   string        `json:"lab"`
+	From  string        `json:"from"`
+	Accel string        `json:"accelerator"`
+	Steps []plannedStep `json:"steps"`
+}
+
+type plannedStep struct {
+	Verb     string `json:"verb"` // build, create or complete
+	Resource string `json:"resource"`
+}
+
+func runPlan(c *cli.Context) error {
+	f, from, err := readFile(c)
+	if err != nil {
+		return err
+	}
+	h, err := connect(c)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	b, err := lab.Prepare(h, f, from)
+	if err != nil {
+		return err
+	}
+	p, err := lab.PlanUp(c.Context, b.Resources())
+	if err != nil {
+		return err
+	}
+	if err := b.Preflight(c.Context, p); err != nil {
+		return err
+	}
+	missing, err := b.MissingBases()
+	if err != nil {
+		return err
+	}
+	out := planned{Lab: f.Name, From: from, Accel: b.Accel, Steps: []plannedStep{}}
+	for _, image := range missing {
+		out.Steps = append(out.Steps, plannedStep{"build", "image/" + image})
+	}
+	for _, s := range p.Steps() {
+		out.Steps = append(out.Steps, plannedStep{s.Verb(), s.String()})
+	}
+	if c.Bool("json") {
+		return printJSON(c, out)
+	}
+	fmt.Fprintf(c.App.Writer, "lab %s, from %s, machines run under %s\n", out.Lab, out.From, out.Accel)
+	for _, s := range out.Steps {
+		fmt.Fprintf(c.App.Writer, "%-8s %s\n", s.Verb, s.Resource)
+	}
+	if len(out.Steps) == 0 {
+		fmt.Fprintln(c.App.Writer, "nothing to do")
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/mami-project/labctl/lab"
+	"github.com/mami-project/labctl/topology"
+)
+
+var upCommand = &cli.Command{
+	Name:      "up",
+	Usage:     "bring a lab up: make what is missing, start what is off, prove it ready",
+	ArgsUsage: "[FILE]",
+	Flags: []cli.Flag{
+		&cli.DurationFlag{Name: "timeout", Value: 10 * time.Minute, Usage: "give up when the lab is not ready after `TIME`"},
+		&cli.BoolFlag{Name: "keep", Usage: "leave what a failed run made, for a look"},
+		&cli.BoolFlag{Name: "replace", Usage: "take a lab made from a file that said otherwise down first"},
+		jsonFlag, eventsFlag,
+	},
+	Action: runUp,
+}
+
+func runUp(c *cli.Context) error {
+	f, from, err := readFile(c)
+	if err != nil {
+		return err
+	}
+	h, err := asRoot(c)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	show := newDisplay(c)
+	fmt.Fprintf(c.App.ErrWriter, "lab %s, from %s\n", f.Name, from)
+	b, proof, err := lab.Up(c.Context, h, f, lab.Wanted{
+		From: from, Keep: c.Bool("keep"), Replace: c.Bool("replace"), Timeout: c.Duration("timeout"),
+	}, show.tell)
+	show.close()
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		s, err := b.Look(c.Context)
+		if err != nil {
+			return err
+		}
+		return printJSON(c, s)
+	}
+	return printReach(c.App.Writer, b, proof)
+}
+
+// printReach tells how the lab's nodes are reached.
+func printReach(w io.Writer, b lab.Build, proof lab.Proof) error {
+	fmt.Fprintf(w, "lab %s is ready (%s): %s\n\n", b.Lab.Name, b.Accel, proof)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, n := range b.Lab.Nodes {
+		fmt.Fprintf(t, "%s\t%s\n", n.Name, strings.Join(addresses(n), "\t"))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "\nlabctl ssh %s\n", b.Lab.Nodes[0].Name)
+	for _, n := range b.Lab.Nodes {
+		for _, p := range n.Publish {
+			fmt.Fprintf(w, "port %d/%s of this host leads to %s's %d\n", p.HostPort, p.Protocol, n.Name, p.Port)
+		}
+	}
+	fmt.Fprintf(w, "labctl down %s\n", b.Lab.Name)
+	return nil
+}
+
+func addresses(n topology.Node) []string {
+	var all []string
+	for _, c := range n.NICs {
+		switch {
+		case c.Mirror != "":
+			all = append(all, "copy of "+c.Mirror+" on "+c.Network)
+		case c.Side != "":
+			all = append(all, c.Network+"/"+c.Side+" "+c.Address.Addr().String())
+		default:
+			all = append(all, c.Network+" "+c.Address.Addr().String())
+		}
+	}
+	return all
+}

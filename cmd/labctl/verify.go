@@ -1,0 +1,44 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/urfave/cli/v2"
+)
+
+var verifyCommand = &cli.Command{
+	Name:  "verify",
+	Usage: "prove the data path and the mirror with marked frames, now",
+	Flags: []cli.Flag{
+		labFlag, jsonFlag, eventsFlag,
+		&cli.DurationFlag{Name: "timeout", Value: 2 * time.Minute, Usage: "give up after `TIME`"},
+	},
+	Action: runVerify,
+}
+
+func runVerify(c *cli.Context) error {
+	if _, err := arguments(c, 0, 0); err != nil {
+		return err
+	}
+	h, err := asRoot(c)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	b, err := openLab(c, h)
+	if err != nil {
+		return err
+	}
+	show := newDisplay(c)
+	proof, err := b.Verify(c.Context, c.Duration("timeout"), show.tell)
+	show.close()
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(c, proof)
+	}
+	fmt.Fprintln(c.App.Writer, proof)
+	return nil
+}

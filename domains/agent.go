@@ -1,0 +1,144 @@
+package domains
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"libvirt.org/go/libvirt"
+
+	"github.com/mami-project/labctl/host"
+	"github.com/mami-project/labctl/topology"
+)
+
+// How often a running command or a silent agent is asked again, and how long one
+// answer may take (s).
+const (
+	agentPoll   = 50 * time.Millisecond
+	agentAnswer = 30
+)
+
+// ErrNoAgent means that the guest agent does not answer (yet).
+var ErrNoAgent = errors.New("the guest agent does not answer")
+
+// Agent speaks with the QEMU guest agent in a node. What it answers is a guest's
+// word: bounded in size by the agent, and never run on the host.
+type Agent struct {
+	On   *host.Host
+	Node topology.Node
+}
+
+// Result is how a command in a guest ended.
+type Result struct {
+	Code     int // exit status; 128 + number where a signal ended it, as in a shell
+	Out, Err []byte
+}
+
+// Exec runs a command in the node as root, with input on its standard input, and
+// waits for its end. A command that ran and failed is a Result, not an error.
+func (a Agent) Exec(ctx context.Context, input []byte, command ...string) (Result, error) {
+	var started struct {
+		PID int `json:"pid"`
+	}
+	arguments := map[string]any{"path": command[0], "arg": command[1:], "capture-output": true}
+	if input != nil {
+		arguments["input-data"] = base64.StdEncoding.EncodeToString(input)
+	}
+	if err := a.call(ctx, "guest-exec", arguments, &started); err != nil {
+		return Result{}, err
+	}
+	tick := time.NewTicker(agentPoll)
+	defer tick.Stop()
+	for {
+		r, ended, err := a.ended(ctx, started.PID)
+		if err != nil || ended {
+			return r, err
+		}
+		select {
+		case <-ctx.Done():
+			return Result{}, ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// Sh runs a shell script in the node and returns what it printed; a script that
+// fails is an error which holds what it said.
+func (a Agent) Sh(ctx context.Context, script string) ([]byte, error) {
+	r, err := a.Exec(ctx, nil, "/bin/sh", "-c", script)
+	if err != nil {
+		return nil, err
+	}
+	if r.Code != 0 {
+		return r.Out, fmt.Errorf("exit status %d: %s", r.Code, host.Excerpt(r.Err))
+	}
+	return r.Out, nil
+}
+
+// ended asks whether a command has ended.
+func (a Agent) ended(ctx context.Context, pid int) (Result, bool, error) {
+	var s struct {
+		Exited    bool   `json:"exited"`
+		Code      int    `json:"exitcode"`
+		Signal    int    `json:"signal"`
+		Out       []byte `json:"out-data"`
+		Err       []byte `json:"err-data"`
+		Truncated bool   `json:"out-truncated"`
+	}
+	if err := a.call(ctx, "guest-exec-status", map[string]any{"pid": pid}, &s); err != nil {
+		return Result{}, false, err
+	}
+	if s.Truncated {
+		return Result{}, true, errors.New("the command printed more than the guest agent carries (16 MiB)")
+	}
+	if s.Signal != 0 {
+		s.Code = 128 + s.Signal
+	}
+	return Result{s.Code, s.Out, s.Err}, s.Exited, nil
+}
+
+// Ping is nil where the agent answers.
+func (a Agent) Ping(ctx context.Context) error {
+	return a.call(ctx, "guest-ping", nil, nil)
+}
+
+// call sends one command of QEMU's guest agent protocol and reads its answer into to.
+// Source: QEMU, docs/interop/qemu-ga-ref.
+func (a Agent) call(ctx context.Context, command string, arguments map[string]any, to any) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	request := map[string]any{"execute": command}
+	if arguments != nil {
+		request["arguments"] = arguments
+	}
+	text, err := json.Marshal(request)
+	if err != nil {
+		return err
+	}
+	d, err := a.On.LookupDomainByName(a.Node.Object)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = d.Free() }()
+	answer, err := d.QemuAgentCommand(string(text), agentAnswer, 0)
+	if err != nil {
+		if errors.Is(err, libvirt.ERR_AGENT_UNRESPONSIVE) || errors.Is(err, libvirt.ERR_AGENT_UNSYNCED) {
+			return fmt.Errorf("%w: %s", ErrNoAgent, err)
+		}
+		return fmt.Errorf("%s: %w", command, err)
+	}
+	if to == nil {
+		return nil
+	}
+	envelope := struct {
+		Return any `json:"return"`
+	}{to}
+	if err := json.Unmarshal([]byte(answer), &envelope); err != nil {
+		return fmt.Errorf("%s answered %s: %w", command, host.Excerpt([]byte(answer)), err)
+	}
+	return nil
+}

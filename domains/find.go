@@ -1,0 +1,93 @@
+package domains
+
+import (
+	"context"
+	"errors"
+	"sort"
+
+	"libvirt.org/go/libvirt"
+	"libvirt.org/go/libvirtxml"
+
+	"github.com/mami-project/labctl/host"
+	"github.com/mami-project/labctl/topology"
+)
+
+// Found is a domain on the host that bears a lab's mark.
+type Found struct {
+	On     *host.Host
+	Object string // libvirt's name
+	Tag    host.Tag
+}
+
+func (f Found) String() string { return "machine/" + f.Object }
+
+// State is Present while the domain is there, running or not.
+func (f Found) State(context.Context) (host.State, error) {
+	d, err := f.On.LookupDomainByName(f.Object)
+	if err != nil {
+		return host.Absent, host.Gone(err)
+	}
+	return host.Present, d.Free()
+}
+
+// Destroy ends the machine and removes its domain and its logs.
+func (f Found) Destroy(context.Context) error { return remove(f.On, f.Object, f.Tag.Lab) }
+
+// Find lists the marked domains of the host, of every lab, by name.
+func Find(h *host.Host) ([]Found, error) {
+	all, err := h.ListAllDomains(0)
+	if err != nil {
+		return nil, err
+	}
+	var found []Found
+	var errs []error
+	for i := range all {
+		d := &all[i]
+		tag, marked, err := tagOf(d)
+		if err != nil && host.Gone(err) != nil {
+			errs = append(errs, err)
+		}
+		if marked && err == nil {
+			if name, err := d.GetName(); err == nil {
+				found = append(found, Found{h, name, tag})
+			}
+		}
+		_ = d.Free()
+	}
+	sort.Slice(found, func(i, j int) bool { return found[i].Object < found[j].Object })
+	return found, errors.Join(errs...)
+}
+
+// tagOf reads a domain's mark; false means that it bears none.
+func tagOf(d *libvirt.Domain) (host.Tag, bool, error) {
+	mark, err := d.GetMetadata(libvirt.DOMAIN_METADATA_ELEMENT, host.TagNamespace, libvirt.DOMAIN_AFFECT_CURRENT)
+	if errors.Is(err, libvirt.ERR_NO_DOMAIN_METADATA) {
+		return host.Tag{}, false, nil
+	}
+	if err != nil {
+		return host.Tag{}, false, err
+	}
+	return host.ReadTag(mark)
+}
+
+// Accel is how the machine is run (topology.AccelKVM or AccelTCG), as libvirt
+// knows it; false where it is not there.
+func (m Machine) Accel() (string, bool, error) {
+	d, err := m.On.LookupDomainByName(m.Node.Object)
+	if err != nil {
+		return "", false, host.Gone(err)
+	}
+	defer func() { _ = d.Free() }()
+	text, err := d.GetXMLDesc(0)
+	if err != nil {
+		return "", false, host.Gone(err)
+	}
+	var x libvirtxml.Domain
+	if err := x.Unmarshal(text); err != nil {
+		return "", false, err
+	}
+	if x.Type == "kvm" {
+		return topology.AccelKVM, true, nil
+	}
+	return topology.AccelTCG, true, nil
+}

@@ -1,0 +1,224 @@
+// Package domains is the machines of a lab: their descriptions, their life on
+// libvirt, the guest agent inside them, and when they are ready.
+package domains
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/vishvananda/netlink"
+	"libvirt.org/go/libvirt"
+
+	"github.com/mami-project/labctl/host"
+	"github.com/mami-project/labctl/topology"
+)
+
+// Where libvirt keeps a log of each domain's QEMU.
+const qemuLogDir = "/var/log/libvirt/qemu"
+
+// Machine is a node's domain, running.
+type Machine struct {
+	On     *host.Host
+	Node   topology.Node
+	Boot   Boot
+	Tag    host.Tag
+	Expect Expect
+}
+
+func (m Machine) String() string { return "machine/" + m.Node.Name }
+
+// State is Present where the domain runs with each NIC in its place, Partial
+// where it is defined only, paused, or unplugged from a bridge.
+func (m Machine) State(context.Context) (host.State, error) {
+	d, err := m.On.LookupDomainByName(m.Node.Object)
+	if err != nil {
+		return host.Absent, host.Gone(err)
+	}
+	defer func() { _ = d.Free() }()
+	if err := m.own(d); err != nil {
+		return host.Absent, err
+	}
+	s, _, err := d.GetState()
+	if err != nil {
+		return host.Absent, host.Gone(err)
+	}
+	if s != libvirt.DOMAIN_RUNNING || len(m.unplugged()) > 0 {
+		return host.Partial, nil
+	}
+	return host.Present, nil
+}
+
+// Create defines the domain, starts it and plugs its NICs in.
+func (m Machine) Create(context.Context) error {
+	d, err := m.define()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = d.Free() }()
+	s, _, err := d.GetState()
+	if err != nil {
+		return err
+	}
+	switch s {
+	case libvirt.DOMAIN_RUNNING, libvirt.DOMAIN_PAUSED:
+	default:
+		// paused until its taps are quiet: the host must not speak on them
+		if err := d.CreateWithFlags(libvirt.DOMAIN_START_PAUSED); err != nil {
+			return fmt.Errorf("start: %w", err)
+		}
+		s = libvirt.DOMAIN_PAUSED
+	}
+	if err := m.plug(); err != nil {
+		return err
+	}
+	if s == libvirt.DOMAIN_PAUSED {
+		if err := d.Resume(); err != nil {
+			return fmt.Errorf("resume: %w", err)
+		}
+	}
+	return nil
+}
+
+// define returns the node's domain, made if it is not there. A running one is
+// left as it is: what its file says now and said then is compared before.
+func (m Machine) define() (*libvirt.Domain, error) {
+	d, err := m.On.LookupDomainByName(m.Node.Object)
+	if err == nil {
+		if err := m.own(d); err != nil {
+			_ = d.Free()
+			return nil, err
+		}
+		if up, err := d.IsActive(); err == nil && up {
+			return d, nil
+		}
+		_ = d.Free()
+	} else if !host.Missing(err) {
+		return nil, err
+	}
+	description, err := Render(m.Node, m.Boot, m.Tag)
+	if err != nil {
+		return nil, err
+	}
+	text, err := description.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	d, err = m.On.DomainDefineXML(text)
+	if err != nil {
+		return nil, fmt.Errorf("define: %w", err)
+	}
+	return d, nil
+}
+
+// own refuses a domain of this name that does not bear this lab's mark.
+func (m Machine) own(d *libvirt.Domain) error {
+	tag, marked, err := tagOf(d)
+	if err != nil {
+		return err
+	}
+	if !marked || tag.Lab != m.Node.Lab {
+		return fmt.Errorf("domain %s is there and does not bear the mark of lab %s: it is left alone; rename or remove it (virsh undefine %s)",
+			m.Node.Object, m.Node.Lab, m.Node.Object)
+	}
+	return nil
+}
+
+// plug quiets each tap and puts it on its bridge, where libvirt has not or where
+// a bridge came back without its ports.
+func (m Machine) plug() error {
+	if m.On.Fake() {
+		return nil
+	}
+	for _, c := range m.Node.NICs {
+		if err := host.Quiet(c.Link); err != nil {
+			return err
+		}
+	}
+	for _, c := range m.unplugged() {
+		bridge, err := netlink.LinkByName(c.Bridge)
+		if err != nil {
+			return fmt.Errorf("bridge %s: %w", c.Bridge, err)
+		}
+		tap, err := netlink.LinkByName(c.Link)
+		if err != nil {
+			return fmt.Errorf("tap %s: %w", c.Link, err)
+		}
+		if err := netlink.LinkSetMaster(tap, bridge); err != nil {
+			return fmt.Errorf("plug %s into %s: %w", c.Link, c.Bridge, err)
+		}
+	}
+	return nil
+}
+
+// unplugged are the NICs whose tap is not on the bridge where it belongs.
+func (m Machine) unplugged() []topology.NIC {
+	if m.On.Fake() {
+		return nil
+	}
+	var loose []topology.NIC
+	for _, c := range m.Node.NICs {
+		if c.Bridge == "" {
+			continue
+		}
+		tap, err := netlink.LinkByName(c.Link)
+		if err == nil {
+			bridge, berr := netlink.LinkByName(c.Bridge)
+			if berr == nil && tap.Attrs().MasterIndex == bridge.Attrs().Index {
+				continue
+			}
+		}
+		loose = append(loose, c)
+	}
+	return loose
+}
+
+// Destroy ends the machine and removes its domain and its logs.
+func (m Machine) Destroy(context.Context) error {
+	return remove(m.On, m.Node.Object, m.Node.Lab)
+}
+
+// remove ends and undefines a domain that bears the lab's mark.
+func remove(h *host.Host, object, lab string) error {
+	d, err := h.LookupDomainByName(object)
+	if err != nil {
+		return host.Gone(err)
+	}
+	defer func() { _ = d.Free() }()
+	tag, marked, err := tagOf(d)
+	if err != nil {
+		return host.Gone(err)
+	}
+	if !marked || tag.Lab != lab {
+		return nil // not ours
+	}
+	if err := host.Stopped(d.Destroy()); err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	flags := libvirt.DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.DOMAIN_UNDEFINE_SNAPSHOTS_METADATA |
+		libvirt.DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+	if !h.Fake() {
+		flags |= libvirt.DOMAIN_UNDEFINE_NVRAM
+	}
+	if err := host.Gone(d.UndefineFlags(flags)); err != nil {
+		return fmt.Errorf("undefine: %w", err)
+	}
+	return removeLogs(object)
+}
+
+// removeLogs removes QEMU's log of the domain, and its older ones (NAME.log.0 …).
+func removeLogs(object string) error {
+	logs, err := filepath.Glob(filepath.Join(qemuLogDir, object+".log*"))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, l := range logs {
+		if err := os.Remove(l); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}

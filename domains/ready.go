@@ -1,0 +1,158 @@
+package domains
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"libvirt.org/go/libvirt"
+
+	"github.com/mami-project/labctl/host"
+)
+
+// Expect is what a ready machine has been proven to have.
+type Expect struct {
+	Hosts string   // the text of its hosts file
+	Units []string // systemd units that are active
+}
+
+// requirement is one thing a machine must show before it is ready.
+type requirement struct {
+	what string
+	met  func(context.Context, Machine) error
+	hint string // where to look when it does not come
+}
+
+var requirements = []requirement{
+	{"the guest agent answers", agentAnswers, "is qemu-guest-agent in the image? labctl console NODE shows the boot"},
+	{"the system has booted", hasBooted, "labctl exec NODE -- systemctl list-jobs shows what it waits for"},
+	{"addresses, names and services are as written", isAsWritten, "labctl console NODE logs in"},
+	{"its services answer over the control network", servicesAnswer, "does a firewall of the host drop what comes from the lab's bridges?"},
+}
+
+// How often the machine behind a wait is looked at.
+const watchEvery = 200 * time.Millisecond
+
+// errDied ends a wait for a machine that is no longer there.
+var errDied = errors.New("the machine has stopped")
+
+// Wait waits until the machine has met every requirement, in order, and tells
+// each as it waits for it. It ends with ctx, or at once when the machine has died.
+func (m Machine) Wait(ctx context.Context, tell func(what string)) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go m.watch(ctx, cancel)
+	for i, r := range requirements {
+		tell(fmt.Sprintf("%s (%d of %d)", r.what, i+1, len(requirements)))
+		err := r.met(ctx, m)
+		if err == nil {
+			continue
+		}
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		if errors.Is(ctx.Err(), context.Canceled) && !errors.Is(err, errDied) {
+			return err // interrupted: nothing to explain
+		}
+		return m.explain(r, err)
+	}
+	return nil
+}
+
+// explain adds to why a requirement was not met what helps to mend it.
+func (m Machine) explain(r requirement, err error) error {
+	lines := m.LastLines()
+	if lines == "" {
+		lines = "(nothing)"
+	}
+	return fmt.Errorf("waiting until %s: %w\n  %s\n  its last console lines:\n    %s",
+		r.what, err, strings.ReplaceAll(r.hint, "NODE", m.Node.Name), strings.ReplaceAll(lines, "\n", "\n    "))
+}
+
+// watch ends a wait when the machine behind it has died or its kernel has panicked.
+func (m Machine) watch(ctx context.Context, cancel context.CancelCauseFunc) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := m.alive(); err != nil {
+			cancel(err)
+			return
+		}
+	}
+}
+
+func (m Machine) alive() error {
+	d, err := m.On.LookupDomainByName(m.Node.Object)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errDied, err)
+	}
+	defer func() { _ = d.Free() }()
+	s, reason, err := d.GetState()
+	if err != nil {
+		return fmt.Errorf("%w: %w", errDied, err)
+	}
+	switch {
+	case s == libvirt.DOMAIN_SHUTOFF && libvirt.DomainShutoffReason(reason) == libvirt.DOMAIN_SHUTOFF_CRASHED,
+		s == libvirt.DOMAIN_CRASHED:
+		return fmt.Errorf("%w: it crashed", errDied)
+	case s == libvirt.DOMAIN_SHUTOFF:
+		return errDied
+	case m.Panicked():
+		return fmt.Errorf("%w: its kernel panicked", errDied)
+	}
+	return nil
+}
+
+func (m Machine) agent() Agent { return Agent{m.On, m.Node} }
+
+func agentAnswers(ctx context.Context, m Machine) error {
+	return until(ctx, func() (bool, error) {
+		err := m.agent().Ping(ctx)
+		if errors.Is(err, ErrNoAgent) {
+			return false, nil
+		}
+		return err == nil, err
+	})
+}
+
+// hasBooted waits for the service manager's own word: the agent answers long before.
+func hasBooted(ctx context.Context, m Machine) error {
+	r, err := m.agent().Exec(ctx, nil, "systemctl", "is-system-running", "--wait")
+	if err != nil {
+		return err
+	}
+	state := host.Excerpt(r.Out)
+	if state == "running" {
+		return nil
+	}
+	failed, err := m.agent().Exec(ctx, nil, "systemctl", "list-units", "--failed", "--plain", "--no-legend")
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("the system is %s %s; failed units:\n    %s", state, host.Excerpt(r.Err),
+		strings.ReplaceAll(host.Excerpt(failed.Out), "\n", "\n    "))
+}
+
+// until asks again and again, until done, an error, or the end of ctx.
+func until(ctx context.Context, done func() (bool, error)) error {
+	tick := time.NewTicker(agentPoll)
+	defer tick.Stop()
+	for {
+		ok, err := done()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}

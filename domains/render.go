@@ -1,0 +1,162 @@
+package domains
+
+import (
+	"libvirt.org/go/libvirtxml"
+
+	"github.com/mami-project/labctl/host"
+	"github.com/mami-project/labctl/topology"
+)
+
+// Boot is what a machine needs beside its node: where its files are and how it is run.
+type Boot struct {
+	Disk    string // the node's overlay, qcow2
+	Kernel  string
+	Initrd  string
+	Cmdline string
+	Console string // what the serial console prints is kept here
+	Accel   string // topology.AccelKVM or topology.AccelTCG
+}
+
+// How much of a TCG guest's translated code QEMU keeps: without a limit it grows
+// to more than the guest's own memory.
+const translationCacheMiB = 64
+
+// agentChannel is the name under which QEMU's guest agent is found.
+const agentChannel = "org.qemu.guest_agent.0"
+
+// parts build a domain's description, one device or property each.
+var parts = []func(topology.Node, Boot, *libvirtxml.Domain){
+	identity, compute, kernel, lifecycle, controllers, disk, nics, agent, console, entropy,
+}
+
+// Render is the description of a node's machine, a pure function of its arguments.
+func Render(n topology.Node, b Boot, tag host.Tag) (*libvirtxml.Domain, error) {
+	mark, err := tag.XML()
+	if err != nil {
+		return nil, err
+	}
+	d := &libvirtxml.Domain{
+		Metadata: &libvirtxml.DomainMetadata{XML: mark},
+		Devices:  &libvirtxml.DomainDeviceList{},
+	}
+	for _, add := range parts {
+		add(n, b, d)
+	}
+	return d, nil
+}
+
+func identity(n topology.Node, b Boot, d *libvirtxml.Domain) {
+	d.Type = "qemu"
+	if b.Accel == topology.AccelKVM {
+		d.Type = "kvm"
+	}
+	d.Name, d.UUID = n.Object, n.UUID
+	d.Description = "node " + n.Name + " of lab " + n.Lab
+}
+
+func compute(n topology.Node, b Boot, d *libvirtxml.Domain) {
+	d.Memory = &libvirtxml.DomainMemory{Value: uint(n.MemoryMiB), Unit: "MiB"}
+	d.VCPU = &libvirtxml.DomainVCPU{Value: uint(n.CPUs)}
+	d.Features = &libvirtxml.DomainFeatureList{
+		ACPI: &libvirtxml.DomainFeature{},
+		APIC: &libvirtxml.DomainFeatureAPIC{},
+	}
+	if b.Accel == topology.AccelKVM {
+		d.CPU = &libvirtxml.DomainCPU{Mode: "host-passthrough"}
+		return
+	}
+	d.Features.TCG = &libvirtxml.DomainFeatureTCG{
+		TBCache: &libvirtxml.DomainFeatureTCGTBCache{Unit: "MiB", Size: translationCacheMiB},
+	}
+}
+
+func kernel(_ topology.Node, b Boot, d *libvirtxml.Domain) {
+	d.OS = &libvirtxml.DomainOS{
+		Type:    &libvirtxml.DomainOSType{Arch: "x86_64", Machine: "pc", Type: "hvm"},
+		Kernel:  b.Kernel,
+		Initrd:  b.Initrd,
+		Cmdline: b.Cmdline,
+	}
+}
+
+// A machine that panics is destroyed at once, so that whoever waits for it learns of it.
+func lifecycle(_ topology.Node, _ Boot, d *libvirtxml.Domain) {
+	d.Clock = &libvirtxml.DomainClock{Offset: "utc"}
+	d.OnPoweroff, d.OnReboot, d.OnCrash = "destroy", "restart", "destroy"
+	d.Devices.Panics = []libvirtxml.DomainPanic{{Model: "isa"}}
+}
+
+// What a lab's machine has no use for costs boot time: no USB, no balloon.
+func controllers(_ topology.Node, _ Boot, d *libvirtxml.Domain) {
+	d.Devices.Controllers = []libvirtxml.DomainController{{Type: "usb", Model: "none"}}
+	d.Devices.MemBalloon = &libvirtxml.DomainMemBalloon{Model: "none"}
+}
+
+func disk(_ topology.Node, b Boot, d *libvirtxml.Domain) {
+	d.Devices.Disks = []libvirtxml.DomainDisk{{
+		Device: "disk",
+		Driver: &libvirtxml.DomainDiskDriver{Name: "qemu", Type: "qcow2", Discard: "unmap"},
+		Source: &libvirtxml.DomainDiskSource{File: &libvirtxml.DomainDiskSourceFile{File: b.Disk}},
+		Target: &libvirtxml.DomainDiskTarget{Dev: "vda", Bus: "virtio"},
+	}}
+}
+
+func nics(n topology.Node, _ Boot, d *libvirtxml.Domain) {
+	for _, c := range n.NICs {
+		d.Devices.Interfaces = append(d.Devices.Interfaces, nic(c))
+	}
+}
+
+func nic(c topology.NIC) libvirtxml.DomainInterface {
+	i := libvirtxml.DomainInterface{
+		MAC:    &libvirtxml.DomainInterfaceMAC{Address: c.MAC.String()},
+		Target: &libvirtxml.DomainInterfaceTarget{Dev: c.Link},
+		Model:  &libvirtxml.DomainInterfaceModel{Type: "virtio"},
+		MTU:    &libvirtxml.DomainInterfaceMTU{Size: uint(c.MTU)},
+	}
+	if c.Mirror != "" { // on no bridge: it would get flooded frames twice and leak its own
+		i.Source = &libvirtxml.DomainInterfaceSource{Ethernet: &libvirtxml.DomainInterfaceSourceEthernet{}}
+	} else {
+		i.Source = &libvirtxml.DomainInterfaceSource{Bridge: &libvirtxml.DomainInterfaceSourceBridge{Bridge: c.Bridge}}
+	}
+	if !c.Offloads {
+		i.Driver = onTheWire()
+	}
+	return i
+}
+
+// onTheWire turns offloads off at both ends: frames are as they would be on a
+// cable, none longer than the MTU and each with its checksum.
+func onTheWire() *libvirtxml.DomainInterfaceDriver {
+	return &libvirtxml.DomainInterfaceDriver{
+		Host: &libvirtxml.DomainInterfaceDriverHost{
+			CSum: "off", GSO: "off", TSO4: "off", TSO6: "off", ECN: "off", UFO: "off",
+		},
+		Guest: &libvirtxml.DomainInterfaceDriverGuest{
+			CSum: "off", TSO4: "off", TSO6: "off", ECN: "off", UFO: "off",
+		},
+	}
+}
+
+func agent(_ topology.Node, _ Boot, d *libvirtxml.Domain) {
+	d.Devices.Channels = []libvirtxml.DomainChannel{{
+		Source: &libvirtxml.DomainChardevSource{UNIX: &libvirtxml.DomainChardevSourceUNIX{}},
+		Target: &libvirtxml.DomainChannelTarget{VirtIO: &libvirtxml.DomainChannelTargetVirtIO{Name: agentChannel}},
+	}}
+}
+
+func console(_ topology.Node, b Boot, d *libvirtxml.Domain) {
+	port := uint(0)
+	d.Devices.Serials = []libvirtxml.DomainSerial{{
+		Source: &libvirtxml.DomainChardevSource{Pty: &libvirtxml.DomainChardevSourcePty{}},
+		Target: &libvirtxml.DomainSerialTarget{Port: &port},
+		Log:    &libvirtxml.DomainChardevLog{File: b.Console, Append: "off"},
+	}}
+}
+
+func entropy(_ topology.Node, _ Boot, d *libvirtxml.Domain) {
+	d.Devices.RNGs = []libvirtxml.DomainRNG{{
+		Model:   "virtio",
+		Backend: &libvirtxml.DomainRNGBackend{Random: &libvirtxml.DomainRNGBackendRandom{Device: "/dev/urandom"}},
+	}}
+}

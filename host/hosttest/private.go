@@ -1,0 +1,118 @@
+package hosttest
+
+import (
+	"bufio"
+	_ "embed"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+//go:embed private-host
+var script string
+
+// inside names the test that this process was started for, in its private host.
+const inside = "LABCTL_PRIVATE_HOST"
+
+// Private runs test as root on a private KVM host: the test binary starts itself
+// again inside, for t alone, and that run's verdict is t's. What t does before
+// Private is done twice, outside and inside: call it first.
+//
+// Inside, qemu:///system is an empty libvirt, labctl's folder is empty but for
+// the machine's base images, there is a loopback link and no other, and nothing
+// outlives the test. The machine's own libvirt, links and firewall cannot be
+// reached. Without root, libvirt or iproute2 the test fails and says what to do.
+func Private(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	if os.Getenv(inside) == t.Name() {
+		test(t)
+		return
+	}
+	args := append([]string{"-c", script, "private-host", os.Args[0]}, innerFlags(t)...)
+	cmd := exec.CommandContext(t.Context(), "bash", args...)
+	cmd.Env = append(os.Environ(), inside+"="+t.Name())
+	// The host dies with the thread that starts it, and so with this process, however it ends.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := passes(cmd, t.Name(), t.Output()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// requirePrivate keeps what changes a host off the machine's own.
+func requirePrivate(t testing.TB) {
+	t.Helper()
+	if os.Getenv(inside) == "" {
+		t.Fatal("this changes the host: call it inside hosttest.Private")
+	}
+}
+
+// innerFlags are the flags which make this test binary run t and nothing else.
+func innerFlags(t *testing.T) []string {
+	run := pattern(t.Name(), flag.Lookup("test.run").Value.String())
+	flags := []string{"-test.v", "-test.count=1", "-test.paniconexit0", "-test.run=" + run}
+	if end, ok := t.Deadline(); ok { // before the outer one, to be the one that shows its goroutines
+		left := time.Until(end)
+		flags = append(flags, fmt.Sprintf("-test.timeout=%v", left-min(left/10, 10*time.Second)))
+	}
+	flag.Visit(func(f *flag.Flag) {
+		if !strings.HasPrefix(f.Name, "test.") || slices.Contains([]string{"test.short", "test.parallel", "test.skip"}, f.Name) {
+			flags = append(flags, "-"+f.Name+"="+f.Value.String())
+		}
+	})
+	return append(flags, flag.Args()...)
+}
+
+// pattern selects the test of that name, and those of its subtests that -run asked for.
+func pattern(name, run string) string {
+	parts := strings.Split(name, "/")
+	asked := strings.Split(run, "/")
+	asked = asked[min(len(parts), len(asked)):]
+	for i, p := range parts {
+		parts[i] = "^" + regexp.QuoteMeta(p) + "$"
+	}
+	return strings.Join(append(parts, asked...), "/")
+}
+
+// passes runs a verbose test binary, copies what it says to out, line by line as
+// it comes, and says why the test of that name did not pass.
+func passes(cmd *exec.Cmd, name string, out io.Writer) error {
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	verdict := "none"
+	isVerdict := regexp.MustCompile(`^ *--- ([A-Z]+): ` + regexp.QuoteMeta(name) + ` \(`)
+	for lines := bufio.NewReader(pipe); err == nil; {
+		var line string
+		if line, err = lines.ReadString('\n'); line == "" {
+			continue
+		}
+		// The bar keeps test runners from taking the inner verdicts for outer ones.
+		_, _ = fmt.Fprintln(out, "| "+strings.TrimSuffix(line, "\n"))
+		if m := isVerdict.FindStringSubmatch(line); m != nil {
+			verdict = m[1]
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("on the private host: %w", err)
+	}
+	if verdict != "PASS" { // a run that was skipped, or selected no test, exits 0 as well
+		return fmt.Errorf("on the private host: %s did not pass: verdict %s", name, verdict)
+	}
+	return nil
+}

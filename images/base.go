@@ -1,0 +1,213 @@
+package images
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// CommandLine is what the kernel of a base image is started with. Its guards
+// against speculation are off: they are dear under software emulation, and all
+// in a node is root's.
+const CommandLine = "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 mitigations=off"
+
+// The files of a base image.
+const (
+	diskFile     = "disk.qcow2"
+	kernelFile   = "kernel"
+	initrdFile   = "initrd"
+	manifestFile = "manifest.json"
+)
+
+// Base is a base image in the cache.
+type Base struct {
+	Dir string // its own folder
+	Manifest
+}
+
+// Manifest is what is known of a base image; it stands beside its files.
+type Manifest struct {
+	Format      int               `json:"format"`
+	Recipe      string            `json:"recipe"`
+	Digest      string            `json:"digest"` // the recipe's
+	Suite       string            `json:"suite"`
+	Kernel      string            `json:"kernel"`      // the kernel's release
+	CommandLine string            `json:"commandLine"` // what the kernel is started with
+	DiskBytes   int64             `json:"diskBytes"`   // what the disk holds when unpacked: the least a node's disk can have
+	Files       map[string]Sum    `json:"files"`
+	Packages    map[string]string `json:"packages"` // versions by name
+}
+
+// Sum identifies the content of a file.
+type Sum struct {
+	SHA256 string `json:"sha256"` // hexadecimal
+	Bytes  int64  `json:"bytes"`
+}
+
+// Disk is the path of the base's disk, a QCOW2 image: overlays stand on it, nothing writes to it.
+func (b Base) Disk() string { return filepath.Join(b.Dir, diskFile) }
+
+// KernelPath is the path of the kernel that machines of this base boot directly.
+func (b Base) KernelPath() string { return filepath.Join(b.Dir, kernelFile) }
+
+// InitrdPath is the path of the kernel's initrd.
+func (b Base) InitrdPath() string { return filepath.Join(b.Dir, initrdFile) }
+
+// ID is the name of the base's folder in the cache.
+func (b Base) ID() string { return filepath.Base(b.Dir) }
+
+// Bytes is what the base takes of the host's disk.
+func (b Base) Bytes() int64 {
+	var n int64
+	for _, f := range b.Files {
+		n += f.Bytes
+	}
+	return n
+}
+
+// NotBuilt says that the cache holds no base image of a recipe.
+type NotBuilt struct{ Recipe string }
+
+func (e NotBuilt) Error() string {
+	return fmt.Sprintf("the base image %s is not built\n  labctl image build %s", e.Recipe, e.Recipe)
+}
+
+// Corrupt says that a base image in the cache is not what was built.
+type Corrupt struct{ Recipe, File, What string }
+
+func (e Corrupt) Error() string {
+	return fmt.Sprintf("the base image %s is corrupt: %s %s\n  labctl image build %s", e.Recipe, e.File, e.What, e.Recipe)
+}
+
+// Find returns the base image of a recipe out of the cache dir; its files are not
+// read. The error is a NotBuilt or a Corrupt where it is either.
+func Find(dir string, r Recipe) (Base, error) {
+	b, err := readBase(filepath.Join(dir, r.ID()))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Base{}, NotBuilt{r.Name}
+	}
+	if err == nil && b.Digest != r.Digest() {
+		err = Corrupt{r.Name, filepath.Join(b.Dir, manifestFile), "is of another recipe"}
+	}
+	return b, err
+}
+
+// Open is Find with every file of the base checked.
+func Open(ctx context.Context, dir string, r Recipe) (Base, error) {
+	b, err := Find(dir, r)
+	if err != nil {
+		return Base{}, err
+	}
+	return b, b.Verify(ctx)
+}
+
+// List returns the base images in the cache dir, by the names of their folders.
+// Those that cannot be read are in the error; the others are returned all the same.
+func List(dir string) ([]Base, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var bases []Base
+	errs := []error{err}
+	for _, e := range entries {
+		if !e.IsDir() || strings.HasPrefix(e.Name(), ".") {
+			continue // locks and what is being built
+		}
+		b, err := readBase(filepath.Join(dir, e.Name()))
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		bases = append(bases, b)
+	}
+	return bases, errors.Join(errs...)
+}
+
+func readBase(dir string) (Base, error) {
+	b := Base{Dir: dir}
+	path := filepath.Join(dir, manifestFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Base{}, err
+	}
+	name := filepath.Base(dir) // RECIPE-DIGEST
+	name = name[:max(0, strings.LastIndexByte(name, '-'))]
+	if err := json.Unmarshal(text, &b.Manifest); err != nil {
+		return Base{}, Corrupt{name, path, "cannot be read: " + err.Error()}
+	}
+	for _, f := range []string{diskFile, kernelFile, initrdFile} {
+		if b.Files[f].SHA256 == "" {
+			return Base{}, Corrupt{name, path, "lacks " + f}
+		}
+	}
+	return b, nil
+}
+
+// Verify compares every file of the base with what was built; the error names those that differ.
+func (b Base) Verify(ctx context.Context) error {
+	names := slices.Sorted(maps.Keys(b.Files))
+	errs := make([]error, len(names))
+	var g errgroup.Group
+	for i, name := range names {
+		g.Go(func() error {
+			errs[i] = b.verifyFile(ctx, name)
+			return nil
+		})
+	}
+	_ = g.Wait() // errs has them all
+	return errors.Join(errs...)
+}
+
+func (b Base) verifyFile(ctx context.Context, name string) error {
+	path := filepath.Join(b.Dir, name)
+	got, err := sum(ctx, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Corrupt{b.Recipe, path, "is missing"}
+	}
+	if err != nil {
+		return err
+	}
+	if got != b.Files[name] {
+		return Corrupt{b.Recipe, path, "has changed since it was built"}
+	}
+	return nil
+}
+
+// sum reads a whole file, or until ctx ends.
+func sum(ctx context.Context, path string) (Sum, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Sum{}, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	buf := make([]byte, 1<<20)
+	var n int64
+	for {
+		if err := ctx.Err(); err != nil {
+			return Sum{}, err
+		}
+		k, err := f.Read(buf)
+		h.Write(buf[:k])
+		n += int64(k)
+		if err == io.EOF {
+			return Sum{hex.EncodeToString(h.Sum(nil)), n}, nil
+		}
+		if err != nil {
+			return Sum{}, err
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/mami-project/labctl/host"
+)
+
+// Folder is a lab's own folder, with the lab's mark in it: the first of its
+// resources and the last to go, and the claim on its name and subnets.
+type Folder struct {
+	On  *host.Host
+	Tag host.Tag
+}
+
+// markFile is the name of the mark inside the folder.
+const markFile = "mark.xml"
+
+func (f Folder) String() string { return "folder/" + f.Tag.Lab }
+
+func (f Folder) dir() string { return f.On.LabDir(f.Tag.Lab) }
+
+// State is Present where the folder holds its mark.
+func (f Folder) State(context.Context) (host.State, error) {
+	if _, err := os.Stat(f.dir()); err != nil {
+		return host.Absent, gone(err)
+	}
+	if _, err := os.Stat(filepath.Join(f.dir(), markFile)); err != nil {
+		return host.Partial, gone(err)
+	}
+	return host.Present, nil
+}
+
+// Create makes the folder, passable for QEMU and readable for root only, and
+// writes the mark beside, then in its place.
+func (f Folder) Create(context.Context) error {
+	if err := os.MkdirAll(filepath.Dir(f.dir()), 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(f.dir(), 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	mark, err := f.Tag.XML()
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(f.dir(), markFile), []byte(mark+"\n"), 0o600)
+}
+
+// Destroy removes the folder and all that is in it, and the folder of the labs
+// with the last of them.
+func (f Folder) Destroy(context.Context) error {
+	if err := os.RemoveAll(f.dir()); err != nil {
+		return err
+	}
+	_ = os.Remove(filepath.Dir(f.dir())) // refused while other labs are there
+	return nil
+}
+
+// writeFile writes beside, syncs and renames: the file is whole or not there.
+func writeFile(path string, content []byte, mode fs.FileMode) error {
+	part := path + ".part"
+	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(part, path)
+	}
+	if err != nil {
+		_ = os.Remove(part)
+	}
+	return err
+}
+
+func gone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

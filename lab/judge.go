@@ -1,0 +1,132 @@
+package lab
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
+)
+
+// proofPort is where marked frames are sent: discard (RFC 863), so that nothing answers for real.
+const proofPort = 9
+
+// mark is what a marked frame carries: the proof's own word, which flow it
+// belongs to, and its number in the flow.
+type mark struct {
+	flow, number int
+}
+
+func (m mark) String() string { return fmt.Sprintf("frame %d of flow %d", m.number+1, m.flow+1) }
+
+// text is the beginning of a marked datagram.
+func (m mark) text(nonce string) string {
+	return fmt.Sprintf("labctl-proof %s %d %d ", nonce, m.flow, m.number)
+}
+
+// readMark reads a datagram's mark; false where it bears none of this proof's.
+func readMark(payload []byte, nonce string) (mark, bool) {
+	words := strings.SplitN(string(payload), " ", 5)
+	if len(words) < 5 || words[0] != "labctl-proof" || words[1] != nonce {
+		return mark{}, false
+	}
+	flow, ferr := strconv.Atoi(words[2])
+	number, nerr := strconv.Atoi(words[3])
+	return mark{flow, number}, ferr == nil && nerr == nil
+}
+
+// seen is a marked frame as a point of observation saw it.
+type seen struct {
+	mark
+	nic   int // which of the point's NICs, in the order they were named
+	bytes int // of the frame, from its destination address to its payload's end
+	wrong string
+}
+
+// readCapture reads the marked frames in a pcapng file.
+func readCapture(file []byte, nonce string) ([]seen, error) {
+	r, err := pcapgo.NewNgReader(bytes.NewReader(file), pcapgo.DefaultNgReaderOptions)
+	if err != nil {
+		return nil, fmt.Errorf("read the capture: %w", err)
+	}
+	var all []seen
+	for {
+		frame, info, err := r.ReadPacketData()
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the capture: %w", err)
+		}
+		if s, marked := readFrame(frame, nonce); marked {
+			s.nic, s.bytes = info.InterfaceIndex, info.Length
+			all = append(all, s)
+		}
+	}
+}
+
+// readFrame reads an Ethernet frame that bears the proof's mark.
+func readFrame(frame []byte, nonce string) (seen, bool) {
+	p := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.DecodeOptions{Lazy: true, NoCopy: true})
+	udp, ok := p.Layer(layers.LayerTypeUDP).(*layers.UDP)
+	if !ok || udp.DstPort != proofPort {
+		return seen{}, false
+	}
+	m, marked := readMark(udp.Payload, nonce)
+	if !marked {
+		return seen{}, false
+	}
+	s := seen{mark: m}
+	err, mismatches := p.VerifyChecksums()
+	switch {
+	case err != nil:
+		s.wrong = err.Error()
+	case len(mismatches) > 0:
+		s.wrong = fmt.Sprintf("the %s checksum is wrong", mismatches[0].Layer.LayerType())
+	}
+	return s, true
+}
+
+// view is what one NIC of a point must see, and what it saw.
+type view struct {
+	nic   int    // its place among the point's NICs
+	named string // "tshark's NIC 2 (copy of iperf-client's on test)"
+	want  []mark
+	most  int // bytes of the longest frame that can be: MTU + 14
+}
+
+// judge says what is wrong with what the point saw on this NIC; nil where each
+// wanted frame was there exactly once, whole and right, and no other.
+func (v view) judge(saw []seen) error {
+	var wrong []string
+	times := map[mark]int{}
+	for _, s := range saw {
+		if s.nic != v.nic {
+			continue
+		}
+		times[s.mark]++
+		switch {
+		case !slices.Contains(v.want, s.mark):
+			wrong = append(wrong, fmt.Sprintf("%s, which does not belong there", s.mark))
+		case s.bytes > v.most:
+			wrong = append(wrong, fmt.Sprintf("%s with %d bytes, more than the %d there can be", s.mark, s.bytes, v.most))
+		case s.wrong != "":
+			wrong = append(wrong, fmt.Sprintf("%s: %s", s.mark, s.wrong))
+		}
+	}
+	for _, m := range v.want {
+		if n := times[m]; n != 1 {
+			wrong = append(wrong, fmt.Sprintf("%s %d times instead of once", m, n))
+		}
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s saw\n    %s", v.named, strings.Join(wrong, "\n    "))
+}

@@ -1,0 +1,130 @@
+package lab
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/mami-project/labctl/domains"
+	"github.com/mami-project/labctl/host"
+	"github.com/mami-project/labctl/images"
+	"github.com/mami-project/labctl/topology"
+)
+
+// Unknown says that no lab of that name is on the host.
+type Unknown struct {
+	Lab    string
+	Others []string
+}
+
+func (u Unknown) Error() string {
+	if len(u.Others) == 0 {
+		return fmt.Sprintf("lab %s is not on this host, nor is any other; labctl up brings one up", u.Lab)
+	}
+	return fmt.Sprintf("lab %s is not on this host; there are: %s", u.Lab, strings.Join(u.Others, ", "))
+}
+
+// Open returns the lab of that name as its mark on the host describes it.
+func Open(h *host.Host, name string) (Build, error) {
+	marks, err := FindMarks(h)
+	if err != nil {
+		return Build{}, err
+	}
+	tags := marks.Of(name).Tags()
+	if len(tags) == 0 {
+		return Build{}, Unknown{name, marks.Labs()}
+	}
+	l, err := decideTag(tags[0])
+	if err != nil {
+		return Build{}, err
+	}
+	b := Build{On: h, Lab: l, Tag: tags[0]}
+	b.Accel, err = b.runningOn()
+	return b, err
+}
+
+// runningOn is how the lab's machines are run, as the first of them that is there says.
+func (b Build) runningOn() (string, error) {
+	for _, m := range b.Machines() {
+		accel, there, err := m.Accel()
+		if there || err != nil {
+			return accel, err
+		}
+	}
+	return accelerator(b.On, b.Lab.Accel)
+}
+
+// disk is the overlay of a node.
+func (b Build) disk(n topology.Node, keys images.Keys) images.Disk {
+	return images.Disk{
+		Node:  n.Name,
+		Path:  b.diskPath(n),
+		Base:  b.Bases[n.Image],
+		Bytes: n.DiskBytes,
+		Files: func() ([]images.File, error) { return images.GuestFiles(b.Lab, n, keys) },
+	}
+}
+
+func (b Build) diskPath(n topology.Node) string { return b.dir(n.Name + ".qcow2") }
+
+// machine is the domain of a node.
+func (b Build) machine(n topology.Node) domains.Machine {
+	base := b.Bases[n.Image]
+	return domains.Machine{
+		On:   b.On,
+		Node: n,
+		Boot: domains.Boot{
+			Disk:    b.diskPath(n),
+			Kernel:  base.KernelPath(),
+			Initrd:  base.InitrdPath(),
+			Cmdline: base.CommandLine,
+			Console: b.dir(n.Name + ".console"),
+			Accel:   b.Accel,
+		},
+		Tag: b.Tag,
+		Expect: domains.Expect{
+			Hosts: images.HostsFile(b.Lab, n),
+			Units: append([]string{"ssh"}, n.Services...),
+		},
+	}
+}
+
+// Machine is the machine of that node.
+func (b Build) Machine(name string) (domains.Machine, error) {
+	n, ok := b.Lab.Node(name)
+	if !ok {
+		var names []string
+		for _, n := range b.Lab.Nodes {
+			names = append(names, n.Name)
+		}
+		return domains.Machine{}, fmt.Errorf("lab %s has no node %q; it has %s", b.Lab.Name, name, strings.Join(names, ", "))
+	}
+	return b.machine(n), nil
+}
+
+// Only is the name of the one lab on the host.
+func Only(h *host.Host) (string, error) {
+	marks, err := FindMarks(h)
+	if err != nil {
+		return "", err
+	}
+	switch labs := marks.Labs(); len(labs) {
+	case 0:
+		return "", None{}
+	case 1:
+		return labs[0], nil
+	default:
+		return "", Several{labs}
+	}
+}
+
+// None says that there is no lab.
+type None struct{}
+
+func (None) Error() string { return "no lab is on this host; labctl up brings one up" }
+
+// Several says that a lab must be named since there are more.
+type Several struct{ Labs []string }
+
+func (s Several) Error() string {
+	return fmt.Sprintf("several labs are on this host (%s): say which with --lab NAME", strings.Join(s.Labs, ", "))
+}

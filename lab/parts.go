@@ -1,0 +1,40 @@
+package lab
+
+import (
+	"path/filepath"
+
+	"github.com/mami-project/labctl/networks"
+)
+
+func (b Build) folder() Folder { return Folder{b.On, b.Tag} }
+
+func (b Build) dir(names ...string) string {
+	return filepath.Join(append([]string{b.On.LabDir(b.Lab.Name)}, names...)...)
+}
+
+func (b Build) keyDir() string { return b.dir("keys") }
+
+func (b Build) segments() []networks.Segment {
+	var ss []networks.Segment
+	for _, n := range b.Lab.Networks {
+		for _, s := range n.Segments {
+			ss = append(ss, networks.Segment{On: b.On, Network: n, Segment: s, Tag: b.Tag})
+		}
+	}
+	return ss
+}
+
+// mirrors are the copies that capture NICs receive.
+func (b Build) mirrors() []networks.Mirror {
+	var ms []networks.Mirror
+	for _, n := range b.Lab.Nodes {
+		to, ok := n.Capture()
+		if !ok {
+			continue
+		}
+		node, _ := b.Lab.Node(to.Mirror)
+		from, _ := node.NIC(to.Network)
+		ms = append(ms, networks.Mirror{Node: to.Mirror, From: from.Link, To: to.Link})
+	}
+	return ms
+}

@@ -1,0 +1,214 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/mami-project/labctl/domains"
+	"github.com/mami-project/labctl/host"
+	"github.com/mami-project/labctl/images"
+	"github.com/mami-project/labctl/networks"
+	"github.com/mami-project/labctl/topology"
+)
+
+// Changed says that a lab is there, made from a file that said otherwise.
+type Changed struct {
+	Lab         string
+	Differences []string
+}
+
+func (c Changed) Error() string {
+	return fmt.Sprintf("lab %s is there already, and the file says otherwise now:\n  %s\n"+
+		"  labctl up --replace takes the lab down and brings it up as the file says; labctl down %s removes it",
+		c.Lab, strings.Join(c.Differences, "\n  "), c.Lab)
+}
+
+// Prepare decides the lab that the file asks for, against what is on the host:
+// what was chosen for it before stays, and what is free is chosen. It changes
+// nothing. A lab made from a file that said otherwise is a Changed.
+func Prepare(h *host.Host, f topology.File, from string) (Build, error) {
+	marks, err := FindMarks(h)
+	if err != nil {
+		return Build{}, err
+	}
+	used, err := inUse(h, f.Name, marks)
+	if err != nil {
+		return Build{}, err
+	}
+	before := marks.Of(f.Name).Tags()
+	chosen := map[string]netip.Prefix{}
+	if len(before) > 0 {
+		chosen = before[0].Subnets()
+	}
+	l, err := topology.Decide(f, used, chosen)
+	if err != nil {
+		return Build{}, err
+	}
+	if err := sameAs(h, before, l); err != nil {
+		return Build{}, err
+	}
+	accel, err := accelerator(h, l.Accel)
+	if err != nil {
+		return Build{}, err
+	}
+	_, text := f.Source()
+	tag := host.Tag{Lab: l.Name, Format: host.Format, From: from, File: text}
+	if len(before) > 0 { // the first mark stays: a comment changed in the file changes nothing
+		tag = before[0]
+	} else {
+		for _, n := range l.Networks {
+			if n.Chosen {
+				tag.Chosen = append(tag.Chosen, host.Chosen{Network: n.Name, Subnet: n.Subnet})
+			}
+		}
+	}
+	return Build{On: h, Lab: l, Tag: tag, Accel: accel}, nil
+}
+
+// sameAs compares the lab as decided with what the marks on the host say.
+func sameAs(h *host.Host, marks []host.Tag, l topology.Lab) error {
+	for _, t := range marks {
+		old, err := decideTag(t)
+		if err != nil {
+			return Changed{l.Name, []string{err.Error()}}
+		}
+		if d := topology.Differences(old, l); len(d) > 0 {
+			return Changed{l.Name, d}
+		}
+	}
+	return nil
+}
+
+// decideTag decides the lab that a mark was made for.
+func decideTag(t host.Tag) (topology.Lab, error) {
+	if t.Format > host.Format {
+		return topology.Lab{}, fmt.Errorf("lab %s was made by a newer labctl (format %d, this one knows %d)", t.Lab, t.Format, host.Format)
+	}
+	f, err := topology.Load("the file in lab "+t.Lab+"'s mark", []byte(t.File), topology.Known{Recipes: images.Recipes()})
+	if err != nil {
+		return topology.Lab{}, err
+	}
+	return topology.Decide(f, nil, t.Subnets())
+}
+
+// accelerator decides how machines are run: what the file asks for, or KVM where
+// it can really run guests.
+func accelerator(h *host.Host, asked string) (string, error) {
+	if asked != topology.AccelAuto {
+		return asked, nil
+	}
+	ok, _, err := h.KVM()
+	if err != nil {
+		return "", err
+	}
+	if ok {
+		return topology.AccelKVM, nil
+	}
+	return topology.AccelTCG, nil
+}
+
+// inUse are the prefixes that the lab cannot have: those of the host, and those
+// that other labs have claimed.
+func inUse(h *host.Host, lab string, marks Marks) ([]netip.Prefix, error) {
+	var used []netip.Prefix
+	if !h.Fake() {
+		var err error
+		if used, err = networks.InUse(h, lab); err != nil {
+			return nil, err
+		}
+	}
+	for _, t := range marks.Tags() {
+		if t.Lab == lab {
+			continue
+		}
+		for _, c := range t.Chosen {
+			used = append(used, c.Subnet)
+		}
+	}
+	return used, nil
+}
+
+// Preflight looks whether the host can give what the plan's steps want.
+func (b Build) Preflight(ctx context.Context, p Plan) error {
+	marks, err := FindMarks(b.On)
+	if err != nil {
+		return err
+	}
+	needs, err := b.needs(p, marks)
+	if err != nil {
+		return err
+	}
+	if err := b.publishedElsewhere(marks); err != nil {
+		return err
+	}
+	return host.Preflight(ctx, b.On, needs)
+}
+
+// needs are what is wanted of the host for the plan's steps.
+func (b Build) needs(p Plan, marks Marks) (host.Needs, error) {
+	n := host.Needs{KVM: b.Lab.Accel == topology.AccelKVM, Tools: tools}
+	used, err := inUse(b.On, b.Lab.Name, marks)
+	if err != nil {
+		return host.Needs{}, err
+	}
+	n.InUse = used
+	for _, s := range p.Steps() {
+		switch r := s.Resource.(type) {
+		case networks.Segment:
+			if r.Network.Gateway.IsValid() {
+				n.Subnets = append(n.Subnets, r.Network.Subnet)
+			}
+		case domains.Machine:
+			n.MemoryMiB += r.Node.MemoryMiB
+		case images.Disk:
+			n.DiskBytes += overlayAtLeast
+		case networks.Publish:
+			for _, p := range publishes(b.Lab) {
+				n.Ports = append(n.Ports, host.Port{Address: p.HostAddress, Number: p.HostPort, Protocol: p.Protocol})
+			}
+		}
+	}
+	return n, nil
+}
+
+// What an overlay takes at the least before its machine has written anything (bytes).
+const overlayAtLeast = 32 << 20
+
+// tools are the programs that building a lab runs.
+var tools = []string{"qemu-img", "qemu-storage-daemon", "debugfs", "e2fsck", "resize2fs"}
+
+// publishedElsewhere refuses a port of the host that another lab publishes: its
+// rules would win or lose unseen.
+func (b Build) publishedElsewhere(marks Marks) error {
+	var u host.Unfits
+	for _, t := range marks.Tags() {
+		other, err := decideTag(t)
+		if err != nil || other.Name == b.Lab.Name {
+			continue // a lab that cannot be read does not hold this one up
+		}
+		for _, theirs := range publishes(other) {
+			for _, ours := range publishes(b.Lab) {
+				if ours.Meets(theirs) {
+					u = append(u, host.Unfit{
+						What: fmt.Sprintf("port %d/%s of the host is published by lab %s already", ours.HostPort, ours.Protocol, other.Name),
+						Fix:  "publish another port, or take that lab down (labctl down " + other.Name + ")",
+					})
+				}
+			}
+		}
+	}
+	if len(u) > 0 {
+		return u
+	}
+	return nil
+}
+
+func publishes(l topology.Lab) []topology.Publish {
+	var all []topology.Publish
+	for _, n := range l.Nodes {
+		all = append(all, n.Publish...)
+	}
+	return all
+}

@@ -1,0 +1,334 @@
+package lab
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mami-project/labctl/domains"
+	"github.com/mami-project/labctl/topology"
+)
+
+// Proof is what `up` and `verify` have shown of a lab's data path.
+type Proof struct {
+	Flows  int           `json:"flows"`  // directions that marked frames took through a network with sides
+	Frames int           `json:"frames"` // marked frames that were sent
+	Points int           `json:"points"` // NICs at which each of them was looked for
+	Took   time.Duration `json:"took"`   // nanoseconds
+}
+
+// String is the proof as users see it.
+func (p Proof) String() string {
+	if p.Flows == 0 {
+		return "no network with sides has a node on both: no data path to prove"
+	}
+	return fmt.Sprintf("%d marked frames in %d directions, each seen exactly once, whole and right at %d NICs, none on another network (%.1f s)",
+		p.Frames, p.Flows, p.Points, p.Took.Seconds())
+}
+
+// The lengths of the IP packets that are sent (bytes), beside the longest that
+// the network carries: with the shortest frames, and around the usual minimum MTU.
+var packetSizes = []int{64, 576, 1200}
+
+const (
+	ipUDPHeaders = 28 // bytes of IPv4 and UDP headers
+	frameHeader  = 14 // bytes of an Ethernet header
+)
+
+// How long the frames have to arrive everywhere once they were sent (s): far
+// longer than they take on a slow machine, and only waited for when one is lost.
+const arriveTime = 20
+
+// flow is marked frames from one node to another.
+type flow struct {
+	from, to topology.Node
+	network  topology.Network
+	src, dst netip.Addr
+	sizes    []int // IP packet lengths
+}
+
+// Prove shows that the lab's networks with sides carry frames between their
+// sides, that mirrors copy each exactly once, and that no other network carries
+// them. Frames bearing a mark of this proof alone are sent both ways in several
+// sizes, and looked for at their sender, their receiver and the mirrors.
+func (b Build) Prove(ctx context.Context, tell Tell) (Proof, error) {
+	flows := flowsOf(b.Lab)
+	if len(flows) == 0 {
+		return Proof{}, nil
+	}
+	start := time.Now()
+	nonce := make([]byte, 8)
+	_, _ = rand.Read(nonce) // never fails
+	e := experiment{b, flows, hex.EncodeToString(nonce)}
+	var points []point
+	err := tell.work("prove", "lab/"+b.Lab.Name, func() (err error) {
+		points, err = e.run(ctx, tell)
+		return err
+	})
+	if err != nil {
+		return Proof{}, fmt.Errorf("prove the data path: %w", err)
+	}
+	p := Proof{Flows: len(flows), Points: len(points), Took: time.Since(start)}
+	for _, f := range flows {
+		p.Frames += len(f.sizes)
+	}
+	return p, nil
+}
+
+// Verify is Prove within a time.
+func (b Build) Verify(ctx context.Context, timeout time.Duration, tell Tell) (Proof, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, TimedOut{timeout})
+	defer cancel()
+	p, err := b.Prove(ctx, tell)
+	return p, overdue(ctx, err)
+}
+
+// flowsOf pairs the nodes of each network's two sides, both ways, so that every node has a part.
+func flowsOf(l topology.Lab) []flow {
+	var flows []flow
+	for _, n := range l.Networks {
+		if !n.Sided() {
+			continue
+		}
+		one, other := nodesOn(l, n, n.Wire.Ends[0].Side), nodesOn(l, n, n.Wire.Ends[1].Side)
+		if len(one) == 0 || len(other) == 0 {
+			continue
+		}
+		for i := range max(len(one), len(other)) {
+			a, b := one[i%len(one)], other[i%len(other)]
+			flows = append(flows, newFlow(n, a, b), newFlow(n, b, a))
+		}
+	}
+	return flows
+}
+
+func nodesOn(l topology.Lab, n topology.Network, side string) []topology.Node {
+	var on []topology.Node
+	for _, node := range l.Nodes {
+		if nic, ok := node.NIC(n.Name); ok && nic.Side == side {
+			on = append(on, node)
+		}
+	}
+	return on
+}
+
+func newFlow(n topology.Network, from, to topology.Node) flow {
+	src, _ := from.NIC(n.Name)
+	dst, _ := to.NIC(n.Name)
+	f := flow{from: from, to: to, network: n, src: src.Address.Addr(), dst: dst.Address.Addr()}
+	for _, s := range packetSizes {
+		if s < n.MTU {
+			f.sizes = append(f.sizes, s)
+		}
+	}
+	f.sizes = append(f.sizes, n.MTU)
+	return f
+}
+
+// experiment is one proof: what is sent, under which mark.
+type experiment struct {
+	Build
+	flows []flow
+	nonce string
+}
+
+// point is a node that looks for frames, on all its NICs.
+type point struct {
+	node  topology.Node
+	views []view // one a NIC
+	saw   []seen
+}
+
+// run looks everywhere, then sends, then gathers and judges what was seen.
+func (e experiment) run(ctx context.Context, tell Tell) ([]point, error) {
+	points := e.points()
+	resource := "lab/" + e.Lab.Name
+	tell.note("prove", resource, "captures start")
+	if err := atEach(ctx, points, func(ctx context.Context, p *point) error {
+		_, err := e.agent(p.node).Sh(ctx, p.listen())
+		return err
+	}); err != nil {
+		return nil, fmt.Errorf("start a capture: %w", err)
+	}
+	tell.note("prove", resource, "marked frames are sent")
+	serr := atEach(ctx, points, func(ctx context.Context, p *point) error {
+		script := e.send(p.node)
+		if script == "" {
+			return nil
+		}
+		_, err := e.agent(p.node).Sh(ctx, script)
+		return err
+	})
+	tell.note("prove", resource, "marked frames are looked for")
+	gerr := atEach(ctx, points, func(ctx context.Context, p *point) error {
+		file, err := e.agent(p.node).Sh(ctx, e.gather(*p))
+		if err != nil {
+			return err
+		}
+		p.saw, err = readCapture(file, e.nonce)
+		return err
+	})
+	if err := errors.Join(serr, gerr); err != nil {
+		return nil, err
+	}
+	var wrong []error
+	for _, p := range points {
+		wrong = append(wrong, p.judge())
+	}
+	return points, errors.Join(wrong...)
+}
+
+// atEach does one thing at all points at once.
+func atEach(ctx context.Context, points []point, do func(context.Context, *point) error) error {
+	errs := make([]error, len(points))
+	var group errgroup.Group
+	for i := range points {
+		group.Go(func() error {
+			if err := do(ctx, &points[i]); err != nil {
+				errs[i] = fmt.Errorf("node %s: %w", points[i].node.Name, err)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait()
+	return errors.Join(errs...)
+}
+
+func (e experiment) agent(n topology.Node) domains.Agent { return domains.Agent{On: e.On, Node: n} }
+
+// points are the nodes that send, receive, or capture a copy, and what each NIC of theirs must see.
+func (e experiment) points() []point {
+	var points []point
+	for _, n := range e.Lab.Nodes {
+		p := point{node: n}
+		for i, nic := range n.NICs {
+			at := n.Name
+			if nic.Mirror != "" {
+				at = nic.Mirror
+			}
+			v := view{nic: i, named: fmt.Sprintf("%s's NIC %d (%s)", n.Name, i+1, describeNIC(nic)), most: nic.MTU + frameHeader}
+			for k, f := range e.flows {
+				if f.network.Name == nic.Network && (f.from.Name == at || f.to.Name == at) {
+					v.want = append(v.want, marks(k, f)...)
+				}
+			}
+			p.views = append(p.views, v)
+		}
+		if p.wants() > 0 {
+			points = append(points, p)
+		}
+	}
+	return points
+}
+
+func (p point) wants() int {
+	n := 0
+	for _, v := range p.views {
+		n += len(v.want)
+	}
+	return n
+}
+
+// judge joins what is wrong with each NIC's view.
+func (p point) judge() error {
+	var wrong []error
+	for _, v := range p.views {
+		wrong = append(wrong, v.judge(p.saw))
+	}
+	return errors.Join(wrong...)
+}
+
+func describeNIC(nic topology.NIC) string {
+	switch {
+	case nic.Mirror != "":
+		return "copy of " + nic.Mirror + "'s on " + nic.Network
+	case nic.Side != "":
+		return nic.Network + "/" + nic.Side
+	default:
+		return nic.Network
+	}
+}
+
+func marks(k int, f flow) []mark {
+	var ms []mark
+	for i := range f.sizes {
+		ms = append(ms, mark{k, i})
+	}
+	return ms
+}
+
+// captureDir is where a node keeps its capture during a proof, in memory.
+const captureDir = "/run/labctl-proof"
+
+// listen is the script that starts a capture on all NICs of a node, in the order
+// of its NICs, and ends when frames are really being taken.
+func (p point) listen() string {
+	var links strings.Builder
+	for _, nic := range p.node.NICs {
+		fmt.Fprintf(&links, " -i $(link %s)", nic.MAC)
+	}
+	return fmt.Sprintf(`
+link() { for d in /sys/class/net/*; do read -r mac <"$d/address"; [ "$mac" = "$1" ] && echo "${d##*/}"; done; }
+[ -e %[1]s/pid ] && read -r old <%[1]s/pid && kill "$old" 2>/dev/null
+rm -rf %[1]s; mkdir %[1]s; cd %[1]s
+dumpcap -q%[2]s -f 'udp dst port %[3]d' -a duration:300 -w %[1]s/frames </dev/null >log 2>&1 &
+echo $! >pid
+until grep -q ^File: log; do
+	kill -0 $! 2>/dev/null || { cat log >&2; exit 1; }
+	sleep 0.05
+done`, captureDir, links.String(), proofPort)
+}
+
+// send is the script that sends a node's marked frames.
+func (e experiment) send(n topology.Node) string {
+	var s strings.Builder
+	for k, f := range e.flows {
+		if f.from.Name != n.Name {
+			continue
+		}
+		for i, size := range f.sizes {
+			fmt.Fprintf(&s, "printf '%%-%ds' '%s' >frame && socat -u -b 65536 OPEN:frame UDP4-SENDTO:%s:%d,bind=%s || exit\n",
+				size-ipUDPHeaders, mark{k, i}.text(e.nonce), f.dst, proofPort, f.src)
+		}
+	}
+	if s.Len() == 0 {
+		return ""
+	}
+	return "cd " + captureDir + "\n" + s.String()
+}
+
+// gather is the script that waits until the last frame of every flow is in a
+// node's capture (frames keep their order, so the others were there before, and
+// so was a second copy of them), and prints it.
+func (e experiment) gather(p point) string {
+	var all strings.Builder
+	for _, v := range p.views {
+		for k, f := range e.flows {
+			last := mark{k, len(f.sizes) - 1}
+			for _, m := range v.want {
+				if m == last {
+					fmt.Fprintf(&all, " && grep -aqF '%s' frames", last.text(e.nonce))
+				}
+			}
+		}
+	}
+	return fmt.Sprintf(`
+cd %s && read -r pid <pid || exit
+tries=0
+until :%s; do
+	tries=$((tries + 1))
+	[ $tries -gt %d ] && break
+	sleep 0.05
+done
+kill -INT "$pid"
+while kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
+cat frames
+cd / && rm -rf %[1]s`, captureDir, all.String(), arriveTime*20)
+}

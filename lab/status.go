@@ -1,0 +1,289 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/mami-project/labctl/domains"
+	"github.com/mami-project/labctl/host"
+	"github.com/mami-project/labctl/images"
+	"github.com/mami-project/labctl/networks"
+	"github.com/mami-project/labctl/topology"
+)
+
+// Status is what of a lab is on the host.
+type Status struct {
+	Name       string          `json:"name"`
+	State      string          `json:"state"` // whole, partial or absent
+	Nodes      []NodeStatus    `json:"nodes"`
+	Networks   []NetworkStatus `json:"networks"`
+	Mirror     []MirrorStatus  `json:"mirror"`
+	Resources  []ResourceState `json:"resources"`
+	Strays     []string        `json:"strays"` // what bears the lab's mark and no file speaks of
+	Provenance Provenance      `json:"provenance"`
+}
+
+// NodeStatus is one machine.
+type NodeStatus struct {
+	Name        string      `json:"name"`
+	Domain      string      `json:"domain"` // libvirt's name
+	State       string      `json:"state"`  // absent, partial (not running) or present (running)
+	Ready       bool        `json:"ready"`  // its agent answers
+	Image       string      `json:"image"`
+	Accelerator string      `json:"accelerator"` // kvm or tcg
+	CPUs        int         `json:"cpus"`
+	MemoryMiB   int         `json:"memoryMiB"`
+	DiskBytes   int64       `json:"diskBytes"`
+	NICs        []NICStatus `json:"nics"`
+	Services    []string    `json:"services"`
+	Publish     []string    `json:"publish"`
+}
+
+// NICStatus is one NIC of a node.
+type NICStatus struct {
+	Network   string `json:"network"`
+	Side      string `json:"side,omitempty"`
+	MAC       string `json:"mac"`
+	Address   string `json:"address,omitempty"` // with its prefix length
+	Link      string `json:"link"`              // the host's device
+	Mirror    string `json:"mirror,omitempty"`  // the node whose NIC is copied into it
+	Kind      string `json:"kind"`              // virtio
+	Offloads  bool   `json:"offloads"`
+	MTU       int    `json:"mtu"`
+	HostState string `json:"hostState"` // absent, down, or up: the host's device
+}
+
+// NetworkStatus is one network.
+type NetworkStatus struct {
+	Name     string          `json:"name"`
+	Subnet   string          `json:"subnet"`
+	Gateway  string          `json:"gateway,omitempty"` // the host's address on it
+	Uplink   string          `json:"uplink,omitempty"`
+	MTU      int             `json:"mtu"`
+	Segments []SegmentStatus `json:"segments"`
+}
+
+// SegmentStatus is one segment of a network.
+type SegmentStatus struct {
+	Side   string `json:"side,omitempty"`
+	Object string `json:"object"` // libvirt's name
+	Bridge string `json:"bridge"`
+	State  string `json:"state"`
+}
+
+// MirrorStatus is one mirror and what it has copied.
+type MirrorStatus struct {
+	From  string `json:"from"`
+	To    string `json:"to"`
+	State string `json:"state"`
+	// Counters are of the mirror since it was made; absent where it is not there.
+	Counters *networks.Counters `json:"counters,omitempty"`
+}
+
+// ResourceState is one resource and how much of it is there.
+type ResourceState struct {
+	Resource string `json:"resource"`
+	State    string `json:"state"`
+}
+
+// Provenance is what measurements made in the lab stand on.
+type Provenance struct {
+	Labctl      string                 `json:"labctl"`
+	Libvirt     string                 `json:"libvirt"`
+	QEMU        string                 `json:"qemu"`
+	HostKernel  string                 `json:"hostKernel"`
+	Host        string                 `json:"host"`
+	Accelerator string                 `json:"accelerator"`
+	File        string                 `json:"file"` // where the lab's file came from
+	Images      map[string]ImageStatus `json:"images"`
+}
+
+// ImageStatus is a base image that nodes stand on.
+type ImageStatus struct {
+	Digest string `json:"digest"` // the recipe's, hexadecimal SHA-256
+	Disk   string `json:"disk"`   // the disk's, hexadecimal SHA-256
+	Kernel string `json:"kernel"` // the guest kernel's release
+}
+
+// How a lab as a whole is there.
+const (
+	Whole  = "whole"
+	Part   = "partial"
+	Nought = "absent"
+)
+
+// Look asks each of the lab's resources for its state, and each machine's agent
+// whether it answers.
+func (b Build) Look(ctx context.Context) (Status, error) {
+	s := Status{Name: b.Lab.Name, State: Whole, Nodes: []NodeStatus{}, Networks: []NetworkStatus{}, Mirror: []MirrorStatus{}, Strays: []string{}}
+	states := map[string]string{}
+	there := false
+	var errs []error
+	for _, stage := range b.Resources() {
+		for _, r := range stage {
+			state, err := r.State(ctx)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("look at %s: %w", r, err))
+			}
+			states[r.String()] = state.String()
+			s.Resources = append(s.Resources, ResourceState{r.String(), state.String()})
+			there = there || state != host.Absent
+			if state != host.Present {
+				s.State = Part
+			}
+		}
+	}
+	if !there {
+		s.State = Nought
+	}
+	s.Networks = b.networkStatus(states)
+	s.Nodes = b.nodeStatus(ctx, states)
+	for _, m := range b.mirrors() {
+		ms := MirrorStatus{From: m.Node, To: b.capturer(m), State: states[m.String()]}
+		if c, err := m.Counters(); err == nil && ms.State != host.Absent.String() {
+			ms.Counters = &c
+		}
+		s.Mirror = append(s.Mirror, ms)
+	}
+	strays, err := b.strays()
+	s.Strays = append(s.Strays, strays...)
+	errs = append(errs, err)
+	s.Provenance, err = b.provenance()
+	return s, errors.Join(append(errs, err)...)
+}
+
+// strays are what bears the lab's mark and is none of its resources.
+func (b Build) strays() ([]string, error) {
+	all, err := FindMarks(b.On)
+	known := map[string]bool{}
+	for _, stage := range b.Resources() {
+		for _, r := range stage {
+			known[r.String()] = true
+		}
+	}
+	return names(all.Of(b.Lab.Name).strays(known)), err
+}
+
+func (b Build) networkStatus(states map[string]string) []NetworkStatus {
+	all := []NetworkStatus{}
+	for _, n := range b.Lab.Networks {
+		ns := NetworkStatus{Name: n.Name, Subnet: n.Subnet.String(), Uplink: n.Uplink, MTU: n.MTU}
+		if n.Gateway.IsValid() {
+			ns.Gateway = n.Gateway.String()
+		}
+		for _, s := range n.Segments {
+			state := states[networks.Segment{On: b.On, Network: n, Segment: s}.String()]
+			ns.Segments = append(ns.Segments, SegmentStatus{s.Side, s.Object, s.Bridge, state})
+		}
+		all = append(all, ns)
+	}
+	return all
+}
+
+// nodeStatus asks all the nodes' agents at once.
+func (b Build) nodeStatus(ctx context.Context, states map[string]string) []NodeStatus {
+	all := make([]NodeStatus, len(b.Lab.Nodes))
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for i, m := range b.Machines() {
+		n := m.Node
+		all[i] = NodeStatus{
+			Name: n.Name, Domain: n.Object, State: states[m.String()], Image: n.Image, Accelerator: b.Accel,
+			CPUs: n.CPUs, MemoryMiB: n.MemoryMiB, DiskBytes: n.DiskBytes,
+			NICs: []NICStatus{}, Services: append([]string{}, n.Services...), Publish: []string{},
+		}
+		for _, c := range n.NICs {
+			all[i].NICs = append(all[i].NICs, nicStatus(c))
+		}
+		for _, p := range n.Publish {
+			all[i].Publish = append(all[i].Publish, p.String())
+		}
+		if all[i].State == host.Present.String() {
+			group.Go(func() error {
+				all[i].Ready = domains.Agent{On: b.On, Node: n}.Ping(ctx) == nil
+				return nil
+			})
+		}
+	}
+	_ = group.Wait()
+	return all
+}
+
+func nicStatus(c topology.NIC) NICStatus {
+	s := NICStatus{
+		Network: c.Network, Side: c.Side, MAC: c.MAC.String(), Link: c.Link, Mirror: c.Mirror,
+		Kind: "virtio", Offloads: c.Offloads, MTU: c.MTU, HostState: "absent",
+	}
+	if c.Address.IsValid() {
+		s.Address = c.Address.String()
+	}
+	if i, err := net.InterfaceByName(c.Link); err == nil {
+		s.HostState = "down"
+		if i.Flags&net.FlagUp != 0 {
+			s.HostState = "up"
+		}
+	}
+	return s
+}
+
+// capturer is the node that receives a mirror's copy.
+func (b Build) capturer(m networks.Mirror) string {
+	for _, n := range b.Lab.Nodes {
+		if c, ok := n.Capture(); ok && c.Link == m.To {
+			return n.Name
+		}
+	}
+	return ""
+}
+
+func (b Build) provenance() (Provenance, error) {
+	p := Provenance{Labctl: Version(), HostKernel: kernelRelease(), Accelerator: b.Accel, File: b.Tag.From, Images: map[string]ImageStatus{}}
+	p.Host, _ = os.Hostname()
+	lib, lerr := b.On.GetLibVersion()
+	qemu, qerr := b.On.GetVersion()
+	p.Libvirt, p.QEMU = dotted(lib), dotted(qemu)
+	for _, n := range b.Lab.Nodes {
+		if _, ok := p.Images[n.Image]; ok {
+			continue
+		}
+		base, err := images.BaseOf(b.diskPath(n))
+		if err != nil {
+			continue // no disk yet: nothing stands on it
+		}
+		p.Images[n.Image] = ImageStatus{base.Digest, base.Files["disk.qcow2"].SHA256, base.Kernel}
+	}
+	return p, errors.Join(lerr, qerr)
+}
+
+// dotted writes libvirt's version numbers, 1000000 × major + 1000 × minor + release.
+func dotted(v uint32) string { return fmt.Sprintf("%d.%d.%d", v/1000000, v/1000%1000, v%1000) }
+
+func kernelRelease() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// version is set by the build; without it the module's own is told.
+var version string
+
+// Version is labctl's own.
+func Version() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return strings.Trim(info.Main.Version, "()")
+	}
+	return "devel"
+}

@@ -1,0 +1,153 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mami-project/labctl/host"
+	"github.com/mami-project/labctl/topology"
+)
+
+// Wanted is how a lab is brought up.
+type Wanted struct {
+	From    string        // where the file came from, for people
+	Keep    bool          // leave what a failed run made, for a look
+	Replace bool          // take a lab made from another file down first
+	Timeout time.Duration // for all of it, building an image excepted
+}
+
+// How long taking back what a failed run made may take.
+const undoTime = 2 * time.Minute
+
+// Up brings the lab up: it makes what is missing, starts what is off, and waits
+// until the lab is proven ready. What a failed or interrupted run made is taken
+// back, unless it is to be kept; what was there before stays.
+func Up(ctx context.Context, h *host.Host, f topology.File, w Wanted, tell Tell) (Build, Proof, error) {
+	unlock, err := host.Lock(ctx, "lab-"+f.Name, "labctl up", func(holder string) {
+		tell.note("wait", "lab/"+f.Name, "another labctl works on it: "+holder)
+	})
+	if err != nil {
+		return Build{}, Proof{}, err
+	}
+	defer unlock()
+	if w.Replace {
+		if err := replace(ctx, h, f, w.From, tell); err != nil {
+			return Build{}, Proof{}, err
+		}
+	}
+	b, made, err := claim(ctx, h, f, w.From, tell)
+	if err != nil {
+		return Build{}, Proof{}, takeBack(ctx, made, w.Keep, tell, err)
+	}
+	proof, more, err := b.raise(ctx, w.Timeout, tell)
+	if err != nil {
+		return b, proof, takeBack(ctx, append(made, more...), w.Keep, tell, err)
+	}
+	return b, proof, nil
+}
+
+// claim decides the lab and takes its name and its subnets, under the one lock
+// of the host that all claims are made under.
+func claim(ctx context.Context, h *host.Host, f topology.File, from string, tell Tell) (Build, [][]Removable, error) {
+	unlock, err := host.Lock(ctx, "claims", "labctl up", func(holder string) {
+		tell.note("wait", "lab/"+f.Name, "another labctl chooses subnets: "+holder)
+	})
+	if err != nil {
+		return Build{}, nil, err
+	}
+	defer unlock()
+	b, err := Prepare(h, f, from)
+	if err != nil {
+		return Build{}, nil, err
+	}
+	p, err := PlanUp(ctx, b.Resources())
+	if err != nil {
+		return Build{}, nil, err
+	}
+	if err := b.Preflight(ctx, p); err != nil {
+		return Build{}, nil, err
+	}
+	p.Stages = p.Stages[:1] // the folder and its mark: the claim
+	made, err := p.Apply(ctx, tell)
+	return b, made, err
+}
+
+// raise builds on the claim: base images, the plan, the wait, the proof.
+func (b *Build) raise(ctx context.Context, timeout time.Duration, tell Tell) (Proof, [][]Removable, error) {
+	if err := b.openBases(ctx, tell); err != nil {
+		return Proof{}, nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, TimedOut{timeout})
+	defer cancel()
+	stages := b.Resources()
+	p, err := PlanUp(ctx, stages)
+	if err != nil {
+		return Proof{}, nil, err
+	}
+	if b.Accel == topology.AccelTCG && b.Lab.Accel == topology.AccelAuto {
+		tell.warn(slowWarning(b.On))
+	}
+	if err := b.verifyBases(ctx, p, tell); err != nil {
+		return Proof{}, nil, err
+	}
+	made, err := p.Apply(ctx, tell)
+	if err != nil {
+		return Proof{}, made, err
+	}
+	err = Ready(ctx, stages, tell)
+	var proof Proof
+	if err == nil {
+		proof, err = b.Prove(ctx, tell)
+	}
+	return proof, made, overdue(ctx, err)
+}
+
+// overdue puts the deadline or the signal that ended ctx before what was waited for.
+func overdue(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	if err == nil || cause == nil || errors.Is(err, cause) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", cause, err)
+}
+
+// TimedOut says that the lab was not ready in the time it had.
+type TimedOut struct{ After time.Duration }
+
+func (t TimedOut) Error() string {
+	return fmt.Sprintf("not ready after %s (--timeout gives it longer)", t.After)
+}
+
+// takeBack removes what a failed run made, last first, and says what it left.
+func takeBack(ctx context.Context, made [][]Removable, keep bool, tell Tell, err error) error {
+	if len(made) == 0 {
+		return err
+	}
+	if keep {
+		tell.warn("what was made is left for a look (--keep); labctl down removes it")
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+	defer cancel()
+	return errors.Join(err, destroy(ctx, made, tell))
+}
+
+// replace takes the lab down where it was made from a file that said otherwise.
+func replace(ctx context.Context, h *host.Host, f topology.File, from string, tell Tell) error {
+	_, err := Prepare(h, f, from)
+	if !errors.As(err, new(Changed)) {
+		return nil // as it was, or Up finds the same mistake again
+	}
+	_, err = down(ctx, h, f.Name, tell)
+	return err
+}
+
+func slowWarning(h *host.Host) string {
+	_, why, err := h.KVM()
+	if err != nil {
+		why = err.Error()
+	}
+	return "no KVM (" + why + "): machines run under TCG, QEMU's software emulation; their timing and throughput are not those of hardware"
+}

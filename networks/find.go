@@ -1,0 +1,144 @@
+package networks
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"libvirt.org/go/libvirt"
+	"libvirt.org/go/libvirtxml"
+
+	"github.com/mami-project/labctl/host"
+)
+
+// Found is a network on the host which bears a lab's mark. It can be removed
+// without the lab's file.
+type Found struct {
+	On     *host.Host
+	Object string // libvirt's name of it
+	Tag    host.Tag
+}
+
+// Find lists the networks of a lab, or of every lab where lab is "", by name.
+// Marks that cannot be read are an error beside the networks that were found.
+func Find(h *host.Host, lab string) ([]Found, error) {
+	var found []Found
+	err := each(h, func(x libvirtxml.Network) error {
+		tag, marked, err := mark(x)
+		if err != nil {
+			return fmt.Errorf("network %s: %w", x.Name, err)
+		}
+		if marked && (lab == "" || tag.Lab == lab) {
+			found = append(found, Found{On: h, Object: x.Name, Tag: tag})
+		}
+		return nil
+	})
+	slices.SortFunc(found, func(a, b Found) int { return cmp.Compare(a.Object, b.Object) })
+	return found, err
+}
+
+// String names it as users see it, "network/NETWORK[.SIDE]".
+func (f Found) String() string { return name(f.Object, f.Tag.Lab) }
+
+// State is Partial for a network which is defined and not running.
+func (f Found) State(context.Context) (host.State, error) {
+	n, tag, err := lookup(f.On, f.Object)
+	if err != nil || n == nil || tag.Lab != f.Tag.Lab {
+		free(n)
+		return host.Absent, err
+	}
+	defer free(n)
+	return state(n)
+}
+
+// Destroy stops and removes the network where it still bears the lab's mark.
+func (f Found) Destroy(context.Context) error { return remove(f.On, f.Object, f.Tag.Lab) }
+
+// lookup is the network of that name and its mark; nil where there is none. The
+// zero Tag means that it bears no mark.
+func lookup(h *host.Host, object string) (*libvirt.Network, host.Tag, error) {
+	n, err := h.LookupNetworkByName(object)
+	if err != nil {
+		return nil, host.Tag{}, host.Gone(err)
+	}
+	x, err := describe(n)
+	if err != nil {
+		free(n)
+		return nil, host.Tag{}, host.Gone(err)
+	}
+	tag, _, err := mark(x)
+	if err != nil {
+		free(n)
+		return nil, host.Tag{}, err
+	}
+	return n, tag, nil
+}
+
+// state says whether a network is running and kept over a restart of the host.
+func state(n *libvirt.Network) (host.State, error) {
+	active, err := n.IsActive()
+	if err != nil || !active {
+		return host.Partial, err
+	}
+	return host.Present, nil
+}
+
+// remove stops and removes the network of that name where it bears the lab's mark.
+func remove(h *host.Host, object, lab string) error {
+	n, tag, err := lookup(h, object)
+	if err != nil || n == nil || tag.Lab != lab {
+		free(n)
+		return err
+	}
+	defer free(n)
+	if err := host.Stopped(n.Destroy()); err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	if err := host.Gone(n.Undefine()); err != nil {
+		return fmt.Errorf("undefine: %w", err)
+	}
+	return nil
+}
+
+// each calls do with the description of every network of the host, past errors,
+// and joins them. A network that vanishes meanwhile is passed over.
+func each(h *host.Host, do func(libvirtxml.Network) error) error {
+	all, err := h.ListAllNetworks(0)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for i := range all {
+		x, err := describe(&all[i])
+		if err == nil {
+			err = do(x)
+		}
+		errs = append(errs, host.Gone(err))
+		free(&all[i])
+	}
+	return errors.Join(errs...)
+}
+
+func describe(n *libvirt.Network) (libvirtxml.Network, error) {
+	var x libvirtxml.Network
+	text, err := n.GetXMLDesc(0)
+	if err != nil {
+		return x, err
+	}
+	return x, x.Unmarshal(text)
+}
+
+func mark(x libvirtxml.Network) (host.Tag, bool, error) {
+	if x.Metadata == nil {
+		return host.Tag{}, false, nil
+	}
+	return host.ReadTag(x.Metadata.XML)
+}
+
+func free(n *libvirt.Network) {
+	if n != nil {
+		_ = n.Free()
+	}
+}

@@ -1,0 +1,70 @@
+package networks
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/mami-project/labctl/host"
+)
+
+// plain are the settings of a bridge that passes every frame at once and adds
+// none of its own.
+var plain = map[string]string{"stp_state": "0", "multicast_snooping": "0"}
+
+// makePlain turns off what a bridge adds to or keeps from the traffic.
+func makePlain(bridge string) error {
+	for file, value := range plain {
+		if err := os.WriteFile(bridgeFile(bridge, file), []byte(value), 0); err != nil {
+			return fmt.Errorf("set %s: %w", file, err)
+		}
+	}
+	return host.Quiet(bridge)
+}
+
+func isPlain(bridge string) (bool, error) {
+	for file, value := range plain {
+		b, err := os.ReadFile(bridgeFile(bridge, file))
+		if err != nil || strings.TrimSpace(string(b)) != value {
+			return false, err
+		}
+	}
+	return host.IsQuiet(bridge)
+}
+
+func bridgeFile(bridge, file string) string {
+	return filepath.Join("/sys/class/net", bridge, "bridge", file)
+}
+
+var errForeign = errors.New("not this lab's")
+
+// link is the host's link of that name; nil where there is none.
+func link(name string) (netlink.Link, error) {
+	l, err := netlink.LinkByName(name)
+	if errors.As(err, new(netlink.LinkNotFoundError)) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for link %s: %w", name, err)
+	}
+	return l, nil
+}
+
+// ownLink is the host's link of that name and MAC; nil where there is none.
+// Another's link of that name is an error.
+func ownLink(name string, mac net.HardwareAddr) (netlink.Link, error) {
+	l, err := link(name)
+	if l == nil || err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(l.Attrs().HardwareAddr, mac) {
+		return nil, fmt.Errorf("link %s (%s) is %w: remove it or rename it", name, l.Attrs().HardwareAddr, errForeign)
+	}
+	return l, nil
+}

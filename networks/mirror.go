@@ -1,0 +1,152 @@
+package networks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/mami-project/labctl/host"
+)
+
+// Mirror copies every frame that passes a node's NIC, in both directions, to a
+// capture NIC. Both are taps of running machines; the copy ends with either.
+type Mirror struct {
+	Node     string // whose NIC is copied
+	From, To string // the host's links: that NIC's tap and the capture NIC's
+}
+
+// Counters is what a Mirror has copied since it was made.
+type Counters struct {
+	Sent, Received Copied // as the mirrored node sees it
+	// Dropped counts the frames that the capture NIC's machine did not take in time.
+	Dropped uint64
+}
+
+// Copied counts the frames of one direction.
+type Copied struct {
+	Frames uint64 // modulo 2³²: the kernel counts no further
+	Bytes  uint64 // with Ethernet header, without frame check sequence
+	Failed uint64 // seen, and not copied since the capture NIC was down
+}
+
+// hook is where a link's frames of one direction are copied.
+type hook struct {
+	parent uint32
+	// priority marks the mirror's filter among those of the link. Not one for
+	// both: the kernel lists u32 filters of a priority at either hook.
+	priority uint16
+}
+
+// What the mirrored machine sends comes in at the host.
+var hooks = [2]hook{
+	{netlink.HANDLE_MIN_INGRESS, 0x6c63},
+	{netlink.HANDLE_MIN_EGRESS, 0x6c64},
+}
+
+// String names it as users see it, "mirror/NODE".
+func (m Mirror) String() string { return "mirror/" + m.Node }
+
+// State is Partial where a direction is not copied, or to a link that has been
+// replaced since. Where either machine is off it is Absent.
+func (m Mirror) State(context.Context) (host.State, error) {
+	from, to, err := m.taps()
+	if err != nil || from == nil || to == nil {
+		return host.Absent, err
+	}
+	return m.state(from, to)
+}
+
+// Create makes the mirror anew, unless it is whole.
+func (m Mirror) Create(context.Context) error {
+	from, to, err := m.taps()
+	if err != nil {
+		return err
+	}
+	for link, l := range map[string]netlink.Link{m.From: from, m.To: to} {
+		if l == nil {
+			return fmt.Errorf("no link %s: its machine is off", link)
+		}
+	}
+	if err := host.Quiet(m.To); err != nil {
+		return err
+	}
+	if state, err := m.state(from, to); err != nil || state == host.Present {
+		return err
+	}
+	if err := clearFilters(from); err != nil {
+		return err
+	}
+	if err := netlink.QdiscAdd(clsact(from)); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("add clsact: %w", err)
+	}
+	for _, at := range hooks {
+		if err := copyAll(from, at, to); err != nil {
+			return fmt.Errorf("add filter: %w", err)
+		}
+	}
+	return nil
+}
+
+// Destroy ends the copying. Filters of others on the link stay, and clsact with them.
+func (m Mirror) Destroy(context.Context) error {
+	from, err := link(m.From)
+	if err != nil || from == nil {
+		return err
+	}
+	return clearFilters(from)
+}
+
+// Counters reads what was copied and lost since the mirror was made.
+func (m Mirror) Counters() (Counters, error) {
+	from, to, err := m.taps()
+	if err != nil {
+		return Counters{}, err
+	}
+	if from == nil || to == nil {
+		return Counters{}, errors.New("not there: a machine is off")
+	}
+	var copied [2]Copied
+	for i, at := range hooks {
+		actions, err := mirrors(from, at)
+		if err != nil {
+			return Counters{}, err
+		}
+		for _, a := range actions {
+			copied[i] = count(a)
+		}
+	}
+	c := Counters{Sent: copied[0], Received: copied[1]}
+	c.Sent.Bytes += c.Sent.Frames * 14 // the kernel counts what comes in without its Ethernet header
+	if s := to.Attrs().Statistics; s != nil {
+		c.Dropped = s.TxDropped
+	}
+	return c, nil
+}
+
+func (m Mirror) taps() (from, to netlink.Link, err error) {
+	from, errFrom := link(m.From)
+	to, errTo := link(m.To)
+	return from, to, errors.Join(errFrom, errTo)
+}
+
+func (m Mirror) state(from, to netlink.Link) (host.State, error) {
+	whole, any := true, false
+	for _, at := range hooks {
+		actions, err := mirrors(from, at)
+		if err != nil {
+			return host.Absent, err
+		}
+		any = any || len(actions) > 0
+		whole = whole && len(actions) == 1 && actions[0].Ifindex == to.Attrs().Index
+	}
+	switch {
+	case whole:
+		return host.Present, nil
+	case any:
+		return host.Partial, nil
+	}
+	return host.Absent, nil
+}

@@ -1,0 +1,189 @@
+package networks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+
+	"github.com/mami-project/labctl/host"
+	"github.com/mami-project/labctl/topology"
+)
+
+// Publish is what passes between a lab and the outside: its published ports lead
+// in, its nat networks lead out, and nothing else does. It is one nftables
+// table, and the host's own way through 127.0.0.1.
+type Publish struct {
+	Lab topology.Lab
+}
+
+// String names it as users see it, "publish/LAB".
+func (p Publish) String() string { return "publish/" + p.Lab.Name }
+
+// State is Partial where the host's rules are not those wanted.
+func (p Publish) State(context.Context) (host.State, error) {
+	have, there, err := readTable(topology.TableName(p.Lab.Name))
+	if err != nil || !there {
+		return host.Absent, err
+	}
+	want, err := p.chains()
+	if err != nil || !sameChains(have, want) {
+		return host.Partial, err
+	}
+	for _, bridge := range p.published() {
+		b, err := os.ReadFile(routeLocalnet(bridge))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return host.Partial, err
+		}
+		if strings.TrimSpace(string(b)) != "1" {
+			return host.Partial, nil
+		}
+	}
+	return host.Present, nil
+}
+
+// Create replaces the table in one transaction. The bridges of networks with
+// published ports must be there.
+func (p Publish) Create(context.Context) error {
+	chains, err := p.chains()
+	if err != nil {
+		return err
+	}
+	if err := writeTable(topology.TableName(p.Lab.Name), chains); err != nil {
+		return fmt.Errorf("write table %s: %w", topology.TableName(p.Lab.Name), err)
+	}
+	// After the table, which keeps the nodes from using it.
+	for _, bridge := range p.published() {
+		if err := os.WriteFile(routeLocalnet(bridge), []byte("1"), 0); err != nil {
+			return fmt.Errorf("open the way from 127.0.0.1: %w", err)
+		}
+	}
+	return nil
+}
+
+// Destroy removes the table. It needs no more of the lab than its name.
+func (p Publish) Destroy(context.Context) error {
+	for _, bridge := range p.published() {
+		err := os.WriteFile(routeLocalnet(bridge), []byte("0"), 0)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("close the way from 127.0.0.1: %w", err)
+		}
+	}
+	if err := removeTable(topology.TableName(p.Lab.Name)); err != nil {
+		return fmt.Errorf("remove table %s: %w", topology.TableName(p.Lab.Name), err)
+	}
+	return nil
+}
+
+// port is a published port and where it leads.
+type port struct {
+	topology.Publish
+	node   netip.Addr
+	bridge string
+}
+
+// ports are the published ports of the nodes that a nat network connects with the host.
+func (p Publish) ports() []port {
+	var ports []port
+	for _, node := range p.Lab.Nodes {
+		i := slices.IndexFunc(node.NICs, func(c topology.NIC) bool {
+			n, ok := p.Lab.Network(c.Network)
+			return ok && n.Uplink == topology.UplinkNAT && c.Mirror == ""
+		})
+		if i < 0 {
+			continue
+		}
+		for _, pub := range node.Publish {
+			ports = append(ports, port{pub, node.NICs[i].Address.Addr(), node.NICs[i].Bridge})
+		}
+	}
+	return ports
+}
+
+// published are the bridges that published ports lead to, each once.
+func (p Publish) published() []string {
+	var bridges []string
+	for _, port := range p.ports() {
+		bridges = append(bridges, port.bridge)
+	}
+	slices.Sort(bridges)
+	return slices.Compact(bridges)
+}
+
+// chains are the rules wanted.
+//
+//	guard        nodes do not reach the host's loopback, which published ports open
+//	input        the host's address on a lab's network answers that network alone
+//	forward      into nat networks only what is published or was asked for; elsewhere nothing
+//	prerouting   published ports lead to their nodes, for other hosts and for nodes
+//	output       and for the host itself
+//	postrouting  nodes go out behind the host's address; replies come back through the host
+func (p Publish) chains() ([]chain, error) {
+	guard := chain{name: "guard", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookPrerouting, priority: nftables.ChainPriorityRaw}
+	input := chain{name: "input", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookInput, priority: beforeFilter}
+	forward := chain{name: "forward", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookForward, priority: beforeFilter}
+	prerouting := chain{name: "prerouting", kind: nftables.ChainTypeNAT, hook: nftables.ChainHookPrerouting, priority: nftables.ChainPriorityNATDest}
+	output := chain{name: "output", kind: nftables.ChainTypeNAT, hook: nftables.ChainHookOutput, priority: nftables.ChainPriorityNATDest}
+	postrouting := chain{name: "postrouting", kind: nftables.ChainTypeNAT, hook: nftables.ChainHookPostrouting, priority: nftables.ChainPriorityNATSource}
+
+	loopback := netip.MustParsePrefix("127.0.0.0/8")
+	for _, n := range p.Lab.Networks {
+		for _, s := range n.Segments {
+			from, notFrom := iif(expr.CmpOpEq, s.Bridge), iif(expr.CmpOpNeq, s.Bridge)
+			to, notTo := oif(expr.CmpOpEq, s.Bridge), oif(expr.CmpOpNeq, s.Bridge)
+			if n.Gateway.IsValid() {
+				gateway := netip.PrefixFrom(n.Gateway, n.Gateway.BitLen())
+				guard.add(from, daddr(loopback), drop)
+				guard.add(from, saddr(loopback), drop)
+				input.add(notFrom, iif(expr.CmpOpNeq, "lo"), daddr(gateway), drop)
+				prerouting.add(notFrom, daddr(gateway), accept)
+			}
+			forward.add(from, to, accept)
+			if n.Uplink != topology.UplinkNAT {
+				forward.add(from, drop)
+				forward.add(to, drop)
+				continue
+			}
+			forward.add(to, established, accept)
+			forward.add(to, translated, accept)
+			forward.add(to, drop)
+			postrouting.add(saddr(n.Subnet), notTo, masquerade)
+			postrouting.add(saddr(n.Subnet), to, translated, masquerade)
+			postrouting.add(to, translated, saddrLocal, masquerade)
+		}
+	}
+	for _, port := range p.ports() {
+		match, err := addressed(port.Publish)
+		if err != nil {
+			return nil, err
+		}
+		prerouting.add(match, dnat(port.node, port.Port))
+		output.add(match, dnat(port.node, port.Port))
+	}
+	return []chain{guard, input, forward, prerouting, output, postrouting}, nil
+}
+
+// addressed matches what is sent to a published port of the host.
+func addressed(pub topology.Publish) (rule, error) {
+	protocol, err := l4proto(pub.Protocol)
+	if err != nil {
+		return nil, err
+	}
+	match := slices.Concat(daddrLocal, protocol, dport(pub.HostPort))
+	if pub.HostAddress.IsValid() {
+		match = slices.Concat(daddr(netip.PrefixFrom(pub.HostAddress, pub.HostAddress.BitLen())), match)
+	}
+	return match, nil
+}
+
+// routeLocalnet lets the host's connections from 127.0.0.1 leave through a bridge.
+func routeLocalnet(bridge string) string {
+	return "/proc/sys/net/ipv4/conf/" + bridge + "/route_localnet"
+}

@@ -1,0 +1,176 @@
+//go:build e2e
+
+package networks
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mami-project/labctl/host"
+	"github.com/mami-project/labctl/host/hosttest"
+	"github.com/mami-project/labctl/topology"
+)
+
+// TestPublish brings up two labs whose machines are network namespaces, beside
+// another host, on a host that forwards nothing of its own accord.
+func TestPublish(t *testing.T) {
+	hosttest.Private(t, func(t *testing.T) {
+		h := connect(t)
+		alpha, beta := demo("alpha", "10.7"), demo("beta", "10.8")
+		beta.Nodes[0].Publish[0].HostPort = 2223
+		beta.Nodes[0].Publish[1].HostPort = 5556
+		beta.Nodes[1].Publish = nil
+		sh(t, "iptables -P FORWARD DROP") // as Docker leaves it
+		for _, l := range []topology.Lab{alpha, beta} {
+			for _, s := range segments(h, l, tagOf(l.Name)) {
+				must(t, s.Create(t.Context()))
+			}
+		}
+		station(t, "outside")
+		sh(t, `ip address add 192.0.2.1/24 dev v-outside
+			ip -n outside address add 192.0.2.2/24 dev eth0
+			ip -n outside route add default via 192.0.2.1`)
+		machine(t, "tshark", alpha.Nodes[0])
+		machine(t, "influxdb", alpha.Nodes[1])
+		machine(t, "store", alpha.Nodes[2])
+		machine(t, "other", beta.Nodes[0])
+		for _, name := range []string{"tshark", "influxdb", "store", "other"} {
+			for _, port := range []int{22, 2222, 8086, 9999} {
+				serve(t, name, "tcp", fmt.Sprintf(":%d", port))
+			}
+			serve(t, name, "udp", ":55")
+		}
+		serve(t, "outside", "tcp", ":80")
+		serve(t, "", "tcp", "127.0.0.1:7777")
+		serve(t, "", "tcp", ":8888")
+
+		before := hosttest.Snapshot(t)
+		untouched := hosttest.Foreign(t)
+		a, b := Publish{alpha}, Publish{beta}
+		contract(t, a)
+		must(t, b.Create(t.Context()))
+		must(t, a.Create(t.Context()))
+
+		t.Run("paths", func(t *testing.T) { publishedPaths(t) })
+		t.Run("changed by hand", func(t *testing.T) { publishHeals(t, a, alpha) })
+		t.Run("down of one leaves the other", func(t *testing.T) {
+			must(t, Publish{topology.Lab{Name: "alpha"}}.Destroy(t.Context())) // by name alone
+			is(t, a, host.Absent)
+			is(t, b, host.Present)
+			if got := ask("outside", "tcp", "192.0.2.1:2223", patience); got != "other to 192.0.2.2" {
+				t.Errorf("the other lab's port answers %q", got)
+			}
+			if got := ask("outside", "tcp", "192.0.2.1:2222", time.Second); got != "" {
+				t.Errorf("a port that is published no more answers %q", got)
+			}
+		})
+		must(t, a.Create(t.Context()))
+		must(t, a.Destroy(t.Context()))
+		must(t, b.Destroy(t.Context()))
+		untouched()
+		sh(t, "virsh -q net-destroy labctl.foreign.lan; virsh -q net-undefine labctl.foreign.lan")
+		for line := range strings.Lines(hosttest.Diff(before, hosttest.Snapshot(t))) {
+			if strings.Contains(line, "alpha") || strings.Contains(line, "beta") || strings.Contains(line, "localnet") {
+				t.Error("left behind:", line)
+			}
+		}
+	})
+}
+
+// publishedPaths tries who reaches what, and as whom.
+func publishedPaths(t *testing.T) {
+	for _, p := range []struct{ from, network, to, want, why string }{
+		{"outside", "tcp", "192.0.2.1:2222", "tshark to 192.0.2.2", "a published port answers, and sees the client"},
+		{"outside", "udp", "192.0.2.1:5555", "tshark to 192.0.2.2", "UDP too"},
+		{"outside", "tcp", "192.0.2.1:8086", "influxdb to 192.0.2.2", "published on this address"},
+		{"outside", "tcp", "192.0.2.1:8888", " to 192.0.2.2", "the host's own services are as they were"},
+		{"outside", "tcp", "192.0.2.1:22", "", "a node's port is not the host's"},
+		{"outside", "tcp", "192.0.2.1:9999", "", "not published"},
+		{"outside", "tcp", "10.7.1.42:22", "", "the node's own address, a published port"},
+		{"outside", "tcp", "10.7.1.42:2222", "", "the node's own address"},
+		{"outside", "tcp", "10.7.1.43:9999", "", "another node"},
+		{"outside", "udp", "10.7.1.42:55", "", "UDP to the node's own address"},
+		{"outside", "tcp", "10.7.1.1:8888", "", "the host's address on the lab's network is the lab's"},
+		{"outside", "tcp", "10.7.1.1:2222", "", "there, published ports are not published either"},
+		{"outside", "tcp", "10.7.3.1:8888", "", "the same on a network without uplink"},
+		{"outside", "tcp", "10.7.3.44:22", "", "a node without uplink"},
+
+		{"", "tcp", "192.0.2.1:2222", "tshark to 10.7.1.1", "the host, by its address"},
+		{"", "tcp", "127.0.0.1:2222", "tshark to 10.7.1.1", "the host, by its loopback"},
+		{"", "udp", "127.0.0.1:5555", "tshark to 10.7.1.1", "UDP too"},
+		{"", "tcp", "127.0.0.1:8086", "", "published on another address of the host"},
+		{"", "tcp", "10.7.1.42:22", "tshark to 10.7.1.1", "the host reaches nodes directly"},
+		{"", "tcp", "10.7.3.44:22", "store to 10.7.3.1", "also without uplink"},
+		{"", "tcp", "127.0.0.1:7777", " to 127.0.0.1", "the host's loopback works"},
+
+		{"influxdb", "tcp", "10.7.1.42:22", "tshark to 10.7.1.43", "nodes of one network"},
+		{"influxdb", "tcp", "192.0.2.1:2222", "tshark to 10.7.1.1", "a node, by the host's address"},
+		{"tshark", "tcp", "192.0.2.1:2222", "tshark to 10.7.1.1", "a node reaches itself so"},
+		{"influxdb", "tcp", "127.0.0.1:7777", "", "the host's loopback from a node"},
+		{"influxdb", "tcp", "192.0.2.2:80", "outside to 192.0.2.1", "a nat network leads out, behind the host"},
+		{"influxdb", "tcp", "10.7.3.44:22", "", "nothing is forwarded into a network without uplink"},
+		{"store", "tcp", "192.0.2.2:80", "", "nor out of it"},
+		{"store", "tcp", "10.7.1.42:22", "", "nor from it into another"},
+
+		{"other", "tcp", "10.7.1.42:22", "", "another lab's nodes"},
+		{"other", "tcp", "10.7.1.1:8888", "", "the host's address in another lab"},
+		{"influxdb", "tcp", "10.8.1.42:22", "", "the other way round"},
+		{"other", "tcp", "192.0.2.1:2222", "tshark to 10.7.1.1", "what another lab publishes"},
+	} {
+		t.Run(strings.TrimSpace(p.from+" "+p.network+" "+p.to), func(t *testing.T) {
+			wait := patience
+			if p.want == "" {
+				wait = 500 * time.Millisecond
+			}
+			if got := ask(p.from, p.network, p.to, wait); got != p.want {
+				t.Errorf("answers %q, want %q: %s", got, p.want, p.why)
+			}
+		})
+	}
+}
+
+// publishHeals changes the rules in every way and looks that it is seen and repaired.
+func publishHeals(t *testing.T, p Publish, l topology.Lab) {
+	bridge := l.Networks[0].Segments[0].Bridge
+	list := func() string {
+		return sh(t, "nft --handle --numeric list table ip labctl-alpha | sed 's/ # handle.*//'")
+	}
+	want := list()
+	for what, spoil := range map[string]string{
+		"a rule added":     "nft add rule ip labctl-alpha forward tcp dport 1 accept",
+		"a chain flushed":  "nft flush chain ip labctl-alpha guard",
+		"a chain removed":  "nft flush chain ip labctl-alpha output; nft delete chain ip labctl-alpha output",
+		"a chain added":    "nft add chain ip labctl-alpha more",
+		"a rule replaced":  "nft replace rule ip labctl-alpha input handle $(nft -a list chain ip labctl-alpha input | sed -n 's/.*drop # handle //p' | head -1) counter accept",
+		"a policy of drop": "nft chain ip labctl-alpha input '{ policy drop; }'",
+		"no way from 127":  "sysctl -qw net.ipv4.conf." + bridge + ".route_localnet=0",
+		"a restarted host": "virsh -q net-destroy labctl.alpha.control; virsh -q net-start labctl.alpha.control",
+	} {
+		t.Run(what, func(t *testing.T) {
+			sh(t, "%s", spoil)
+			heals(t, p)
+			if got := list(); got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+			if b, err := os.ReadFile(routeLocalnet(bridge)); string(b) != "1\n" {
+				t.Errorf("route_localnet is %q: %v", b, err)
+			}
+		})
+	}
+}
+
+// machine is a station in a node's place: its address, its default route, and no
+// qualms about sending to the host's loopback.
+func machine(t *testing.T, name string, node topology.Node) {
+	t.Helper()
+	station(t, name)
+	c := node.NICs[0]
+	sh(t, `ip link set v-%[1]s master %[2]s
+		ip -n %[1]s address add %[3]s dev eth0
+		ip -n %[1]s route add default via %[4]s
+		ip netns exec %[1]s sysctl -qw net.ipv4.conf.all.route_localnet=1
+		ip -n %[1]s route add 127.0.0.0/8 via %[4]s`, name, c.Bridge, c.Address, c.Gateway)
+}

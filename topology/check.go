@@ -1,0 +1,129 @@
+package topology
+
+import (
+	"fmt"
+	"strings"
+)
+
+// checker goes through a file's rules.
+type checker struct {
+	*draft
+	known    Known
+	problems *collector
+	unread   map[int]bool // lines with values that could not be read: they are not judged further
+}
+
+func newChecker(f File, known Known, problems *collector) *checker {
+	c := &checker{draft: newDraft(f), known: known, problems: problems, unread: make(map[int]bool)}
+	for _, p := range problems.found {
+		c.unread[p.Line] = true
+	}
+	return c
+}
+
+// problem reports a mistake in the value at p.
+func (c *checker) problem(p path, msg, hint string) {
+	if line := c.lines.line(p); !c.unread[line] {
+		c.problems.add(line, msg, hint)
+	}
+}
+
+// rule is one thing that a lab file must hold to.
+type rule struct {
+	name  string // as the pair in testdata/bad which shows it
+	check func(*checker)
+}
+
+// rules are all of them. Each reports whatever it finds, and stays silent where
+// another has reported already that a value cannot be read.
+var rules = []rule{
+	{"lab-name", labName},
+	{"accel", accel},
+	{"image", images},
+	{"network-name", eachNetwork(networkName)},
+	{"node-name", eachNode(nodeName)},
+	{"same-identity", identities},
+
+	{"sides", eachNetwork(sides)},
+	{"uplink", eachNetwork(uplink)},
+	{"under-test", eachNetwork(underTest)},
+	{"mtu", eachNetwork(mtu)},
+	{"subnet", eachNetwork(subnet)},
+	{"subnet-size", eachNetwork(subnetSize)},
+	{"subnets-overlap", overlaps},
+
+	{"no-nodes", noNodes},
+	{"cpus", eachNode(cpus)},
+	{"memory", eachNode(memory)},
+	{"disk", eachNode(disk)},
+	{"service", eachNode(services)},
+	{"publish", eachNode(publish)},
+	{"publish-twice", publishedTwice},
+	{"publish-unreachable", eachNode(publishUnreachable)},
+
+	{"no-nics", eachNode(noNICs)},
+	{"nic-kind", eachNIC(nicKind)},
+	{"nic-network", eachNIC(nicNetwork)},
+	{"nic-network-twice", eachNode(networkTwice)},
+	{"nic-side", eachNIC(nicSide)},
+	{"address", eachNIC(nicAddress)},
+	{"address-twice", eachNetwork(addressTwice)},
+	{"mirror", eachNIC(mirror)},
+	{"mirror-twice", eachNode(mirrorTwice)},
+
+	{"later-images", laterImages},
+	{"later-network", eachNetwork(laterNetwork)},
+	{"later-nic", eachNIC(laterNIC)},
+}
+
+func eachNetwork(check func(*checker, *draftNetwork)) func(*checker) {
+	return func(c *checker) {
+		for _, n := range c.networks {
+			if c.problems.full() {
+				return
+			}
+			check(c, n)
+		}
+	}
+}
+
+func eachNode(check func(*checker, *draftNode)) func(*checker) {
+	return func(c *checker) {
+		for _, n := range c.nodes {
+			if c.problems.full() {
+				return
+			}
+			check(c, n)
+		}
+	}
+}
+
+func eachNIC(check func(*checker, *draftNIC)) func(*checker) {
+	return eachNode(func(c *checker, n *draftNode) {
+		for _, nic := range n.nics {
+			check(c, nic)
+		}
+	})
+}
+
+// later reports a part of the file which labctl reads and cannot do yet.
+func (c *checker) later(p path, what, instead string) {
+	c.problem(p, what+" is not yet supported", instead)
+}
+
+// oneOf reports a word that is not among those expected; left out is fine.
+func (c *checker) oneOf(p path, word string, words ...string) {
+	if word == "" {
+		return
+	}
+	for _, w := range words {
+		if w == word {
+			return
+		}
+	}
+	hint := "expected " + strings.Join(words, " or ")
+	if near := nearest(word, words); near != "" {
+		hint = fmt.Sprintf("did you mean %s? %s", near, hint)
+	}
+	c.problem(p, fmt.Sprintf("%s is %s", p, show(word)), hint)
+}

@@ -1,0 +1,397 @@
+package topology
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+func decided(t testing.TB, src string, inUse ...netip.Prefix) Lab {
+	t.Helper()
+	f, err := Load("lab.yaml", []byte(src), known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := Decide(f, inUse, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func defaultLabDecided(t testing.TB) Lab {
+	t.Helper()
+	_, src := Default()
+	return decided(t, string(src))
+}
+
+// describe is a lab, a line each thing.
+func describe(l Lab) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "lab %s accel %s\n", l.Name, l.Accel)
+	for _, n := range l.Networks {
+		segments, wire := n.Segments, n.Wire
+		n.Segments, n.Wire = nil, nil
+		fmt.Fprintf(&b, "\nnetwork %+v\n", n)
+		for _, s := range segments {
+			fmt.Fprintf(&b, "  segment %+v\n", s)
+		}
+		if wire != nil {
+			fmt.Fprintf(&b, "  wire %+v\n", *wire)
+		}
+	}
+	for _, n := range l.Nodes {
+		nics := n.NICs
+		n.NICs = nil
+		fmt.Fprintf(&b, "\nnode %+v\n", n)
+		for _, c := range nics {
+			fmt.Fprintf(&b, "  nic %+v\n", c)
+		}
+		for _, h := range l.Hosts(n) {
+			fmt.Fprintf(&b, "  %s %s\n", h.Address, strings.Join(h.Names, " "))
+		}
+	}
+	return b.String()
+}
+
+func TestDefaultLab(t *testing.T) {
+	golden(t, "testdata/default.txt", describe(defaultLabDecided(t)))
+}
+
+func prefixes(t *testing.T, texts ...string) []netip.Prefix {
+	t.Helper()
+	var ps []netip.Prefix
+	for _, s := range texts {
+		ps = append(ps, netip.MustParsePrefix(s))
+	}
+	return ps
+}
+
+const openLab = `
+name: open
+networks:
+  control:
+  test: {sides: [client, server]}
+nodes:
+  a: {nics: [{network: control}, {network: test, side: client}]}
+  b: {nics: [{network: control}, {network: test, side: server}]}
+`
+
+// TestDefaults: what a file leaves out is decided, and only then.
+func TestDefaults(t *testing.T) {
+	l := decided(t, openLab)
+	a := l.Nodes[0]
+	if l.Accel != "auto" || a.Image != "debian" || a.CPUs != 1 || a.MemoryMiB != 512 || a.DiskBytes != 5<<30 {
+		t.Errorf("got %+v", a)
+	}
+	if n := l.Networks[0]; n.Uplink != "nat" || n.MTU != 1500 || !n.Chosen || n.Subnet.Bits() != 24 || n.Gateway != n.Subnet.Addr().Next() {
+		t.Errorf("got %+v", n)
+	}
+	if n := l.Networks[1]; n.Uplink != "" || n.Gateway.IsValid() || n.Wire == nil {
+		t.Errorf("got %+v", n)
+	}
+	if a.NICs[0].Gateway != l.Networks[0].Gateway || a.NICs[1].Gateway.IsValid() {
+		t.Errorf("got gateways %s, %s", a.NICs[0].Gateway, a.NICs[1].Gateway)
+	}
+	if !a.NICs[0].Offloads || a.NICs[1].Offloads {
+		t.Error("offloads belong to networks without sides only")
+	}
+	set := decided(t, `
+name: set
+image: debian-slim
+accel: tcg
+networks: {a: {uplink: none, mtu: 9000, subnet: 10.9.0.0/16}, b: , c: }
+nodes:
+  n: {image: debian, cpus: 3, memory: 2GiB, disk: 16TiB, nics: [{network: a}, {network: b}, {network: c}]}
+  m: {nics: [{network: a}]}
+`)
+	n := set.Nodes[0]
+	if set.Accel != "tcg" || n.Image != "debian" || set.Nodes[1].Image != "debian-slim" || n.CPUs != 3 || n.MemoryMiB != 2048 || n.DiskBytes != 16<<40 {
+		t.Errorf("got %+v", n)
+	}
+	if a := set.Networks[0]; a.Uplink != "none" || a.MTU != 9000 || a.Segments[0].MTU != 9000 || n.NICs[0].MTU != 9000 || a.Chosen {
+		t.Errorf("got %+v", a)
+	}
+	if n.NICs[0].Gateway.IsValid() || !n.NICs[1].Gateway.IsValid() || n.NICs[2].Gateway.IsValid() {
+		t.Error("the default route is on the first network with uplink nat, and only there")
+	}
+}
+
+// TestChosenSubnetsStay: what the mark holds wins over what would be chosen now.
+func TestChosenSubnetsStay(t *testing.T) {
+	f, err := Load("lab.yaml", []byte(openLab), known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := Decide(f, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chosen := map[string]netip.Prefix{}
+	var own []netip.Prefix
+	for _, n := range first.Networks {
+		chosen[n.Name] = n.Subnet
+		own = append(own, n.Subnet)
+	}
+	again, err := Decide(f, own, chosen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := Differences(first, again); diff != nil {
+		t.Error(diff)
+	}
+	other, err := Decide(f, own, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range other.Networks {
+		if p, overlaps := overlap(n.Subnet, own); overlaps {
+			t.Errorf("%s overlaps %s, which is in use", n.Subnet, p)
+		}
+	}
+	_, err = Decide(f, nil, map[string]netip.Prefix{"control": netip.MustParsePrefix("10.0.0.0/31")})
+	if want := "lab.yaml:4: network control needs 3 addresses: its subnet 10.0.0.0/31 has 0"; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+// TestNoSubnetLeft: a full private space is an error at the network's line.
+func TestNoSubnetLeft(t *testing.T) {
+	f, err := Load("lab.yaml", []byte(openLab), known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Decide(f, prefixes(t, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"), nil)
+	want := "lab.yaml:4: network control needs 3 addresses: no /24 is free in 10.0.0.0/8, 172.16.0.0/12 and 192.168.0.0/16"
+	if err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	l, err := Decide(f, prefixes(t, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/17", "192.168.128.0/18", "192.168.192.0/19", "192.168.224.0/20", "192.168.240.0/21", "192.168.248.0/22", "192.168.252.0/23"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []string{l.Networks[0].Subnet.String(), l.Networks[1].Subnet.String()}
+	slices.Sort(got)
+	if diff := cmp.Diff([]string{"192.168.254.0/24", "192.168.255.0/24"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestChoose: a subnet has room, lies in private space and overlaps nothing,
+// and there is one exactly when a search of all of them finds one.
+func TestChoose(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		taken := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) netip.Prefix {
+			s := rapid.SampledFrom(space).Draw(t, "space")
+			bits := rapid.IntRange(max(s.Bits()-1, 6), 32).Draw(t, "bits")
+			host := rapid.Uint32().Draw(t, "address") >> s.Bits()
+			return netip.PrefixFrom(address(number(s.Addr())|host), bits).Masked()
+		}), 0, 40).Draw(t, "taken")
+		addresses := rapid.SampledFrom([]int{1, 254, 255, 1000, 70_000, 1 << 20, 1<<24 - 2, 1 << 24}).Draw(t, "addresses")
+		network := rapid.StringMatching(`[a-z]{1,3}`).Draw(t, "network")
+		p, err := choose("lab", network, addresses, taken)
+		free := false
+		bits := longest
+		for room(bits) < addresses {
+			bits--
+		}
+		for _, s := range space {
+			for n := uint32(0); bits >= s.Bits() && n < 1<<(bits-s.Bits()) && !free; n++ {
+				_, overlaps := overlap(netip.PrefixFrom(address(number(s.Addr())+n<<(32-bits)), bits), taken)
+				free = !overlaps
+			}
+		}
+		if (err == nil) != free {
+			t.Fatalf("got %v, %v; free: %t", p, err, free)
+		}
+		if err != nil {
+			return
+		}
+		if _, overlaps := overlap(p, taken); overlaps || p.Bits() != bits || p != p.Masked() {
+			t.Fatalf("got %s, taken %s", p, taken)
+		}
+		if !slices.ContainsFunc(space, func(s netip.Prefix) bool { return s.Contains(p.Addr()) && s.Bits() <= p.Bits() }) {
+			t.Fatalf("%s is not private", p)
+		}
+	})
+}
+
+// labs draws a lab file without mistakes.
+func labs() *rapid.Generator[string] {
+	return rapid.Custom(func(t *rapid.T) string {
+		var b strings.Builder
+		fmt.Fprintf(&b, "name: %s\nnetworks:\n", rapid.StringMatching(`[a-z][a-z0-9]{0,8}`).Draw(t, "lab"))
+		networks := rapid.IntRange(1, 5).Draw(t, "networks")
+		sided := make([]bool, networks)
+		for i := range networks {
+			sided[i] = rapid.Bool().Draw(t, "sided")
+			keys := []string{fmt.Sprintf("mtu: %d", rapid.IntRange(576, 9216).Draw(t, "mtu"))}
+			if rapid.Bool().Draw(t, "subnet given") {
+				keys = append(keys, fmt.Sprintf("subnet: 10.%d.0.0/%d", i, rapid.IntRange(16, 26).Draw(t, "bits")))
+			}
+			if sided[i] {
+				keys = append(keys, "sides: [left, right]")
+			} else {
+				keys = append(keys, "uplink: "+rapid.SampledFrom([]string{"nat", "none"}).Draw(t, "uplink"))
+			}
+			fmt.Fprintf(&b, "  net%d: {%s}\n", i, strings.Join(keys, ", "))
+		}
+		b.WriteString("nodes:\n")
+		for i := range rapid.IntRange(1, 12).Draw(t, "nodes") {
+			fmt.Fprintf(&b, "  n%d:\n    nics:\n", i)
+			on := rapid.SliceOfNDistinct(rapid.IntRange(0, networks-1), 1, networks, rapid.ID).Draw(t, "on")
+			measured := 0
+			for _, k := range on {
+				side := ""
+				if sided[k] {
+					side = ", side: " + rapid.SampledFrom([]string{"left", "right"}).Draw(t, "side")
+					measured++
+				}
+				fmt.Fprintf(&b, "      - {network: net%d%s}\n", k, side)
+			}
+			if measured == 1 && rapid.Bool().Draw(t, "mirrored") {
+				fmt.Fprintf(&b, "  m%d: {nics: [{mirror: n%d}]}\n", i, i)
+			}
+		}
+		return b.String()
+	})
+}
+
+// TestDecide: every lab has its own names and addresses, wherever it lies, and always the same.
+func TestDecide(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		src := labs().Draw(rt, "lab")
+		inUse := rapid.SliceOf(rapid.Custom(func(t *rapid.T) netip.Prefix {
+			return netip.PrefixFrom(address(10<<24|rapid.Uint32().Draw(t, "address")>>8), rapid.IntRange(9, 30).Draw(t, "bits")).Masked()
+		})).Draw(rt, "in use")
+		l := decided(t, src, inUse...)
+		if again := decided(t, src, inUse...); !reflect.DeepEqual(l, again) {
+			rt.Fatal("the same file gives another lab")
+		}
+		seen := map[string]bool{}
+		once := func(id fmt.Stringer) {
+			if seen[id.String()] {
+				rt.Fatalf("%s is there twice", id)
+			}
+			seen[id.String()] = true
+		}
+		for i, n := range l.Networks {
+			if _, overlaps := overlap(n.Subnet, inUse); n.Chosen && overlaps {
+				rt.Fatalf("%s is in use", n.Subnet)
+			}
+			for _, other := range l.Networks[:i] {
+				if n.Subnet.Overlaps(other.Subnet) {
+					rt.Fatalf("%s overlaps %s", n.Subnet, other.Subnet)
+				}
+			}
+			for _, s := range n.Segments {
+				once(text(s.Bridge))
+				once(text(s.UUID))
+				once(text("network " + s.Object))
+				once(s.MAC)
+			}
+			if n.Gateway.IsValid() {
+				once(n.Gateway)
+			}
+			if n.Wire != nil {
+				for _, e := range n.Wire.Ends {
+					once(text(e.Link))
+					once(e.MAC)
+				}
+			}
+		}
+		for _, n := range l.Nodes {
+			once(text(n.UUID))
+			once(text("domain " + n.Object))
+			for _, c := range n.NICs {
+				once(text(c.Link))
+				once(c.MAC)
+				if c.Mirror != "" {
+					continue
+				}
+				once(c.Address.Addr())
+				network, _ := l.Network(c.Network)
+				if !network.Subnet.Contains(c.Address.Addr()) || c.Address.Addr() == broadcast(network.Subnet) || c.Address.Addr() == network.Subnet.Addr() {
+					rt.Fatalf("%s is no host of %s", c.Address, network.Subnet)
+				}
+			}
+		}
+	})
+}
+
+type text string
+
+func (s text) String() string { return string(s) }
+
+// TestReaches: a node that captures logs into all others on that network, and no others do.
+func TestReaches(t *testing.T) {
+	for _, n := range defaultLabDecided(t).Nodes {
+		var want []string
+		if n.Name == "tshark" {
+			want = []string{"iperf-client", "iperf-server"}
+		}
+		if !slices.Equal(n.Reaches, want) {
+			t.Errorf("%s reaches %v, want %v", n.Name, n.Reaches, want)
+		}
+	}
+}
+
+// TestPublish: what a node publishes is decided as it is written.
+func TestPublish(t *testing.T) {
+	for _, s := range []string{"2222:22", "192.0.2.1:80:8080", "5201:5201/udp", "192.0.2.1:53:53/udp"} {
+		p, err := parsePublish(s)
+		if err != nil || p.String() != s {
+			t.Errorf("got %s, %v; want %s", p, err, s)
+		}
+	}
+	if p, err := parsePublish("0.0.0.0:80:81/tcp"); err != nil || p != (Publish{HostPort: 80, Port: 81, Protocol: "tcp"}) {
+		t.Errorf("got %+v, %v", p, err)
+	}
+}
+
+// manyNodes is a file of so many nodes, half of them on each side of a wire.
+func manyNodes(nodes int) []byte {
+	var b strings.Builder
+	b.WriteString("name: big\nnetworks: {control: , test: {sides: [client, server]}}\nnodes:\n")
+	for i := range nodes {
+		fmt.Fprintf(&b, "  node-%d:\n    memory: 1GiB\n    nics:\n      - {network: control}\n      - {network: test, side: %s}\n", i, []string{"client", "server"}[i%2])
+	}
+	return []byte(b.String())
+}
+
+func TestManyNodes(t *testing.T) {
+	l := decided(t, string(manyNodes(10_000)))
+	if got := l.Networks[0].Subnet.Bits(); got != 18 {
+		t.Errorf("10,001 addresses got a /%d", got)
+	}
+}
+
+func BenchmarkLoadDecide(b *testing.B) {
+	for _, nodes := range []int{10, 100, 1_000, 10_000} {
+		src := manyNodes(nodes)
+		b.Run(fmt.Sprint(nodes), func(b *testing.B) {
+			for b.Loop() {
+				decided(b, string(src))
+			}
+		})
+	}
+}
+
+func BenchmarkHosts(b *testing.B) {
+	for _, nodes := range []int{10, 100, 1_000} {
+		l := decided(b, string(manyNodes(nodes)))
+		b.Run(fmt.Sprint(nodes), func(b *testing.B) {
+			for b.Loop() {
+				for _, n := range l.Nodes {
+					l.Hosts(n)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,120 @@
+package topology
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Differences are what has to change for the old lab to become the new one, a
+// line each: "nodes.tshark.memory: 512 MiB → 1024 MiB". None means that the two
+// are the same lab.
+func Differences(old, now Lab) []string {
+	lines := compare("", old.facts(), now.facts())
+	lines = append(lines, compareAll("networks", old.Networks, now.Networks, func(n Network) string { return n.Name }, Network.facts)...)
+	return append(lines, compareAll("nodes", old.Nodes, now.Nodes, func(n Node) string { return n.Name }, Node.facts)...)
+}
+
+// fact is a decided value in the user's words.
+type fact struct{ key, value string }
+
+func (l Lab) facts() []fact {
+	return []fact{{"name", l.Name}, {"accel", l.Accel}}
+}
+
+func (n Network) facts() []fact {
+	var sides []string
+	if n.Sided() {
+		for _, s := range n.Segments {
+			sides = append(sides, s.Side)
+		}
+	}
+	return []fact{
+		{"subnet", n.Subnet.String()},
+		{"uplink", n.Uplink},
+		{"sides", strings.Join(sides, ", ")},
+		{"mtu", fmt.Sprint(n.MTU)},
+	}
+}
+
+func (n Node) facts() []fact {
+	return []fact{
+		{"image", n.Image},
+		{"cpus", fmt.Sprint(n.CPUs)},
+		{"memory", fmt.Sprintf("%d MiB", n.MemoryMiB)},
+		{"disk", fmt.Sprintf("%d MiB", n.DiskBytes>>20)},
+		{"services", strings.Join(n.Services, ", ")},
+		{"publish", join(n.Publish, Publish.String)},
+		{"nics", join(n.NICs, NIC.text)},
+	}
+}
+
+// text is the NIC in the user's words: "10.7.2.40/24 on test/client".
+func (n NIC) text() string {
+	if n.Mirror != "" {
+		return "mirror of " + n.Mirror + " on " + n.Network
+	}
+	on := n.Network
+	if n.Side != "" {
+		on += "/" + n.Side
+	}
+	return n.Address.String() + " on " + on
+}
+
+func join[T any](things []T, text func(T) string) string {
+	texts := make([]string, len(things))
+	for i, t := range things {
+		texts[i] = text(t)
+	}
+	return strings.Join(texts, ", ")
+}
+
+// compare goes through two lists of the same keys.
+func compare(prefix string, old, now []fact) []string {
+	var lines []string
+	for i := range now {
+		if old[i].value != now[i].value {
+			lines = append(lines, fmt.Sprintf("%s%s: %s → %s", prefix, now[i].key, orNone(old[i].value), orNone(now[i].value)))
+		}
+	}
+	return lines
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// compareAll goes through two lists of named things: those of the old one, what
+// was added, and their order, which decides how names resolve.
+func compareAll[T any](kind string, old, now []T, name func(T) string, facts func(T) []fact) []string {
+	byName := make(map[string]T, len(now))
+	for _, t := range now {
+		byName[name(t)] = t
+	}
+	var lines, kept, left []string
+	had := make(map[string]bool, len(old))
+	for _, t := range old {
+		had[name(t)] = true
+		next, ok := byName[name(t)]
+		if !ok {
+			lines = append(lines, fmt.Sprintf("%s.%s: removed", kind, name(t)))
+			continue
+		}
+		kept = append(kept, name(t))
+		lines = append(lines, compare(kind+"."+name(t)+".", facts(t), facts(next))...)
+	}
+	for _, t := range now {
+		if had[name(t)] {
+			left = append(left, name(t))
+		} else {
+			lines = append(lines, fmt.Sprintf("%s.%s: added", kind, name(t)))
+		}
+	}
+	if !slices.Equal(kept, left) {
+		lines = append(lines, fmt.Sprintf("%s: in another order", kind))
+	}
+	return lines
+}

@@ -1,0 +1,83 @@
+package topology
+
+// File is a lab as written: everything but the lab's name, its nodes and their
+// NICs may be left out. Sizes, addresses and the like are the user's own text;
+// Load has checked them.
+type File struct {
+	Name     string                 `yaml:"name" jsonschema:"required,title=lab name,description=Names of everything the lab makes on the host derive from it."`
+	Image    string                 `yaml:"image" jsonschema:"title=image,description=Recipe of the nodes' base image.,default=debian"`
+	Accel    string                 `yaml:"accel" jsonschema:"title=accelerator,description=auto: KVM where it can really run guests and TCG elsewhere; kvm: KVM or an error; tcg: QEMU's software emulation.,enum=auto,enum=kvm,enum=tcg,default=auto"`
+	Images   map[string]ImageSpec   `yaml:"images" jsonschema:"title=ready images,description=Not yet supported: base images by name."`
+	Networks map[string]NetworkSpec `yaml:"networks" jsonschema:"title=networks,description=IP networks by name."`
+	Nodes    map[string]NodeSpec    `yaml:"nodes" jsonschema:"required,title=nodes,description=Machines by host name."`
+
+	source          string   // where it came from
+	text            string   // as read
+	networks, nodes []string // their names in the file's order
+	lines           *lines
+}
+
+// Source is where the file came from, and its text as read.
+func (f File) Source() (name, text string) { return f.source, f.text }
+
+// ImageSpec is a ready base image.
+type ImageSpec struct {
+	Path   string `yaml:"path" jsonschema:"title=path,description=QCOW2 file."`
+	SHA256 string `yaml:"sha256" jsonschema:"title=digest,description=SHA-256 of the file in hex.,pattern=^[0-9a-f]{64}$"`
+	Guest  string `yaml:"guest" jsonschema:"title=guest,description=How its guest is configured."`
+}
+
+// NetworkSpec is one IP network: a single segment, or two sides with the
+// network under test between them.
+type NetworkSpec struct {
+	Subnet    string                `yaml:"subnet" jsonschema:"title=subnet,description=IPv4 prefix; chosen among those free on the host when left out.,example=10.7.1.0/24"`
+	Subnets   map[string]string     `yaml:"subnets" jsonschema:"title=subnets,description=Not yet supported: one subnet a side where a node joins the sides."`
+	Uplink    string                `yaml:"uplink" jsonschema:"title=uplink,description=How a network without sides reaches what is outside the lab: nat or none.,enum=nat,enum=none,default=nat"`
+	Sides     []string              `yaml:"sides" jsonschema:"title=sides,description=The two segments which the network under test joins.,minItems=2,maxItems=2,uniqueItems=true"`
+	UnderTest string                `yaml:"under-test" jsonschema:"title=network under test,description=What joins the two sides: wire (a cable).,enum=wire,default=wire"`
+	MTU       *int                  `yaml:"mtu" jsonschema:"title=MTU,description=Bytes of the largest IP packet.,minimum=576,maximum=9216,default=1500"`
+	Uplinks   map[string]string     `yaml:"uplinks" jsonschema:"title=uplinks,description=Not yet supported: a host NIC by side which joins that side's segment."`
+	Impair    map[string]Impairment `yaml:"impair" jsonschema:"title=impairments,description=Not yet supported: rate and delay and loss by direction."`
+}
+
+// Impairment is what one direction of a wire does to its frames.
+type Impairment struct {
+	Rate   string `yaml:"rate" jsonschema:"title=rate,description=Bits a second.,pattern=^[0-9]+(\\.[0-9]+)?[kmg]?bit$,example=50mbit"`
+	Delay  string `yaml:"delay" jsonschema:"title=delay,description=Time a frame is held.,pattern=^[0-9]+(\\.[0-9]+)?(us|ms|s)$,example=92ms"`
+	Jitter string `yaml:"jitter" jsonschema:"title=jitter,description=Spread of the delay.,pattern=^[0-9]+(\\.[0-9]+)?(us|ms|s)$,example=2ms"`
+	Loss   string `yaml:"loss" jsonschema:"title=loss,description=Share of frames lost.,pattern=^[0-9]+(\\.[0-9]+)?%$,example=0.025%"`
+}
+
+// NodeSpec is one machine.
+type NodeSpec struct {
+	Image    string    `yaml:"image" jsonschema:"title=image,description=Recipe of this node's base image; the lab's when left out."`
+	CPUs     *int      `yaml:"cpus" jsonschema:"title=CPUs,description=Virtual CPUs.,minimum=1,maximum=128,default=1"`
+	Memory   string    `yaml:"memory" jsonschema:"title=memory,description=With its unit: MiB or GiB or TiB.,pattern=^[0-9]+(MiB|GiB|TiB)$,default=512MiB"`
+	Disk     string    `yaml:"disk" jsonschema:"title=disk,description=Size with its unit: MiB or GiB or TiB; the file system fills it.,pattern=^[0-9]+(MiB|GiB|TiB)$,default=5GiB"`
+	NICs     []NICSpec `yaml:"nics" jsonschema:"required,title=network interfaces,description=In the order the guest finds them.,minItems=1"`
+	Services []string  `yaml:"services" jsonschema:"title=services,description=Started at boot beside those of every node.,uniqueItems=true,enum=influxdb"`
+	Publish  []string  `yaml:"publish" jsonschema:"title=published ports,description=HOST:NODE or ADDRESS:HOST:NODE and /udp where it is not TCP: ports of the host which lead to ports of the node.,pattern=^([0-9.]+:)?[0-9]+:[0-9]+(/(tcp|udp))?$"`
+}
+
+// NICSpec is one network interface: on a network, or the receiver of a mirror.
+type NICSpec struct {
+	Network     string       `yaml:"network" jsonschema:"title=network,description=The network it is on."`
+	Side        string       `yaml:"side" jsonschema:"title=side,description=The side it is on where the network has sides."`
+	Address     string       `yaml:"address" jsonschema:"title=address,description=IPv4 address inside the network's subnet; chosen when left out.,format=ipv4"`
+	Passthrough *Passthrough `yaml:"passthrough" jsonschema:"title=passthrough,description=Not yet supported: a device of the host."`
+	Mirror      *MirrorSpec  `yaml:"mirror" jsonschema:"title=mirror,description=The node whose measurement NIC is copied into this one in both directions."`
+}
+
+// Passthrough is a device of the host handed to a node: a PCI address, or a map.
+type Passthrough struct {
+	Device  string `yaml:"-,scalar" jsonschema:"-"`
+	PF      string `yaml:"pf" jsonschema:"title=physical function,description=Host NIC of which a virtual function is taken."`
+	VLAN    *int   `yaml:"vlan" jsonschema:"title=VLAN,description=VLAN of the virtual function."`
+	Macvtap string `yaml:"macvtap" jsonschema:"title=macvtap,description=Host NIC on which a macvtap is made."`
+}
+
+// MirrorSpec is what a capture NIC receives: a node's name, or a map.
+type MirrorSpec struct {
+	From string `yaml:"from,scalar" jsonschema:"required,title=from,description=The node whose measurement NIC is copied."`
+	Port string `yaml:"port" jsonschema:"title=port,description=Not yet supported: the host NIC into which a switch or tap feeds the copy."`
+}
