@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sort"
+	"strings"
 
 	"libvirt.org/go/libvirt"
 	"libvirt.org/go/libvirtxml"
@@ -19,7 +20,10 @@ type Found struct {
 	Tag    host.Tag
 }
 
-func (f Found) String() string { return "machine/" + f.Object }
+// String names it as users see it, "machine/NODE".
+func (f Found) String() string {
+	return "machine/" + strings.TrimPrefix(f.Object, topology.ObjectName(f.Tag.Lab))
+}
 
 // State is Present while the domain is there, running or not.
 func (f Found) State(context.Context) (host.State, error) {
@@ -60,14 +64,20 @@ func Find(h *host.Host) ([]Found, error) {
 
 // tagOf reads a domain's mark; false means that it bears none.
 func tagOf(d *libvirt.Domain) (host.Tag, bool, error) {
-	mark, err := d.GetMetadata(libvirt.DOMAIN_METADATA_ELEMENT, host.TagNamespace, libvirt.DOMAIN_AFFECT_CURRENT)
-	if errors.Is(err, libvirt.ERR_NO_DOMAIN_METADATA) {
-		return host.Tag{}, false, nil
-	}
-	if err != nil {
+	x, err := describe(d)
+	if err != nil || x.Metadata == nil {
 		return host.Tag{}, false, err
 	}
-	return host.ReadTag(mark)
+	return host.ReadTag(x.Metadata.XML)
+}
+
+func describe(d *libvirt.Domain) (libvirtxml.Domain, error) {
+	var x libvirtxml.Domain
+	text, err := d.GetXMLDesc(0)
+	if err != nil {
+		return x, err
+	}
+	return x, x.Unmarshal(text)
 }
 
 // Accel is how the machine is run (topology.AccelKVM or AccelTCG), as libvirt
@@ -78,13 +88,9 @@ func (m Machine) Accel() (string, bool, error) {
 		return "", false, host.Gone(err)
 	}
 	defer func() { _ = d.Free() }()
-	text, err := d.GetXMLDesc(0)
+	x, err := describe(d)
 	if err != nil {
 		return "", false, host.Gone(err)
-	}
-	var x libvirtxml.Domain
-	if err := x.Unmarshal(text); err != nil {
-		return "", false, err
 	}
 	if x.Type == "kvm" {
 		return topology.AccelKVM, true, nil

@@ -18,10 +18,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// CommandLine is what the kernel of a base image is started with. Its guards
-// against speculation are off: they are dear under software emulation, and all
-// in a node is root's.
-const CommandLine = "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 mitigations=off"
+// CommandLine is what the kernel of a base image is started with. Links keep the
+// kernel's names, as no udev is there to rename them.
+const CommandLine = "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 audit=0"
 
 // The files of a base image.
 const (

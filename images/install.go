@@ -104,8 +104,16 @@ func startOnly(root *os.Root, r Recipe) error {
 			return err
 		}
 	}
-	for _, unit := range unwanted {
-		if err := symlink(root, "/dev/null", path.Join(units, unit)); err != nil {
+	wants, err = fs.Glob(root.FS(), "usr/lib/systemd/system/*.wants/*")
+	if err != nil {
+		return err
+	}
+	for _, want := range wants {
+		if !slices.Contains(unwanted, path.Base(want)) {
+			continue
+		}
+		hidden := path.Join(units, path.Base(path.Dir(want)), path.Base(want))
+		if err := symlink(root, "/dev/null", hidden); err != nil {
 			return err
 		}
 	}

@@ -1,19 +1,17 @@
 package images
 
-// unwanted are units of systemd's and Debian's own that a node does without:
-// each costs boot time (a process is dear under software emulation) or would
-// do something unasked.
+// unwanted are units that systemd's own targets want and a node does without: each
+// costs boot time (a process is dear under software emulation) or would do
+// something unasked. They are there to be started by hand.
 var unwanted = []string{
 	// no udev at boot: modules are loaded by the initrd, links are found by MAC
 	"systemd-udev-trigger.service",
 	"systemd-udevd.service",
 	"systemd-udevd-control.socket",
 	"systemd-udevd-kernel.socket",
-	"systemd-udev-settle.service",
 
 	"systemd-binfmt.service",
 	"systemd-firstboot.service",
-	"systemd-hwdb-update.service",
 	"systemd-journal-flush.service",
 	"systemd-logind.service",
 	"systemd-machine-id-commit.service",
@@ -22,10 +20,10 @@ var unwanted = []string{
 	"systemd-pcrphase-sysinit.service",
 	"systemd-pstore.service",
 	"systemd-random-seed.service",
-	"systemd-remount-fs.service",
 	"systemd-repart.service",
 	"systemd-sysusers.service",
 	"systemd-tmpfiles-clean.timer",
+	"systemd-tmpfiles-setup-dev.service", // the kernel makes the nodes of modules as they load
 	"systemd-update-utmp.service",
 	"systemd-update-utmp-runlevel.service",
 	"systemd-user-sessions.service",
@@ -44,7 +42,6 @@ var unwanted = []string{
 	"cryptsetup.target",
 	"integritysetup.target",
 	"veritysetup.target",
-	"remote-fs.target",
 }
 
 // unwantedGenerators look at each boot for what a node has not.

@@ -83,6 +83,10 @@ func readFrame(frame []byte, nonce string) (seen, bool) {
 		return seen{}, false
 	}
 	s := seen{mark: m}
+	if err := udp.SetNetworkLayerForChecksum(p.NetworkLayer()); err != nil {
+		s.wrong = err.Error()
+		return s, true
+	}
 	err, mismatches := p.VerifyChecksums()
 	switch {
 	case err != nil:

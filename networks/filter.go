@@ -71,14 +71,16 @@ func clearFilters(l netlink.Link) error {
 			return fmt.Errorf("list filters: %w", err)
 		}
 		others = others || slices.ContainsFunc(filters, func(f netlink.Filter) bool { return !at.isOurs(f) })
-		if !slices.ContainsFunc(filters, at.isOurs) {
+		i := slices.IndexFunc(filters, at.isOurs)
+		if i < 0 {
 			continue
 		}
 		ours = true
 		// Without a handle: all of that priority at once.
-		err = netlink.FilterDel(&netlink.GenericFilter{FilterAttrs: netlink.FilterAttrs{
-			LinkIndex: l.Attrs().Index, Parent: at.parent, Priority: at.priority, Protocol: unix.ETH_P_ALL,
-		}})
+		err = netlink.FilterDel(&netlink.GenericFilter{
+			FilterAttrs: netlink.FilterAttrs{LinkIndex: l.Attrs().Index, Parent: at.parent, Priority: at.priority, Protocol: unix.ETH_P_ALL},
+			FilterType:  filters[i].Type(),
+		})
 		if err != nil && !errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("remove filter: %w", err)
 		}

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"libvirt.org/go/libvirt"
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/mami-project/labctl/host"
+	"github.com/mami-project/labctl/topology"
 )
 
 // Found is a network on the host which bears a lab's mark. It can be removed
@@ -40,21 +42,39 @@ func Find(h *host.Host, lab string) ([]Found, error) {
 }
 
 // String names it as users see it, "network/NETWORK[.SIDE]".
-func (f Found) String() string { return name(f.Object, f.Tag.Lab) }
+func (f Found) String() string {
+	return "network/" + strings.TrimPrefix(f.Object, topology.ObjectName(f.Tag.Lab, ""))
+}
 
 // State is Partial for a network which is defined and not running.
 func (f Found) State(context.Context) (host.State, error) {
 	n, tag, err := lookup(f.On, f.Object)
+	defer free(n)
 	if err != nil || n == nil || tag.Lab != f.Tag.Lab {
-		free(n)
 		return host.Absent, err
 	}
-	defer free(n)
-	return state(n)
+	active, err := n.IsActive()
+	if err != nil || !active {
+		return host.Partial, err
+	}
+	return host.Present, nil
 }
 
 // Destroy stops and removes the network where it still bears the lab's mark.
-func (f Found) Destroy(context.Context) error { return remove(f.On, f.Object, f.Tag.Lab) }
+func (f Found) Destroy(context.Context) error {
+	n, tag, err := lookup(f.On, f.Object)
+	defer free(n)
+	if err != nil || n == nil || tag.Lab != f.Tag.Lab {
+		return err
+	}
+	if err := host.Stopped(n.Destroy()); err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	if err := host.Gone(n.Undefine()); err != nil {
+		return fmt.Errorf("undefine: %w", err)
+	}
+	return nil
+}
 
 // lookup is the network of that name and its mark; nil where there is none. The
 // zero Tag means that it bears no mark.
@@ -74,32 +94,6 @@ func lookup(h *host.Host, object string) (*libvirt.Network, host.Tag, error) {
 		return nil, host.Tag{}, err
 	}
 	return n, tag, nil
-}
-
-// state says whether a network is running and kept over a restart of the host.
-func state(n *libvirt.Network) (host.State, error) {
-	active, err := n.IsActive()
-	if err != nil || !active {
-		return host.Partial, err
-	}
-	return host.Present, nil
-}
-
-// remove stops and removes the network of that name where it bears the lab's mark.
-func remove(h *host.Host, object, lab string) error {
-	n, tag, err := lookup(h, object)
-	if err != nil || n == nil || tag.Lab != lab {
-		free(n)
-		return err
-	}
-	defer free(n)
-	if err := host.Stopped(n.Destroy()); err != nil {
-		return fmt.Errorf("stop: %w", err)
-	}
-	if err := host.Gone(n.Undefine()); err != nil {
-		return fmt.Errorf("undefine: %w", err)
-	}
-	return nil
 }
 
 // each calls do with the description of every network of the host, past errors,

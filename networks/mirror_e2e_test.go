@@ -22,10 +22,10 @@ func TestMirror(t *testing.T) {
 			t.Errorf("create with both machines off says %v", err)
 		}
 
-		quietStation(t, "client")
+		station(t, "client")
 		is(t, m, host.Absent)
 		station(t, "capture")
-		sh(t, "ip netns exec capture sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1")
+		sh(t, "sysctl -qw net.ipv6.conf.v-capture.disable_ipv6=0")
 		before := hosttest.Snapshot(t)
 		contract(t, m)
 		sh(t, "sysctl -qw net.ipv6.conf.v-capture.disable_ipv6=0")
@@ -54,9 +54,9 @@ func TestMirror(t *testing.T) {
 			copies(t, "made again", m)
 		})
 		t.Run("the capture machine is off", func(t *testing.T) {
-			sh(t, "ip netns del capture; while ip link show v-capture 2>/dev/null; do sleep 0.05; done")
+			endStation(t, "capture")
 			is(t, m, host.Absent)
-			quietStation(t, "capture")
+			station(t, "capture")
 			heals(t, m)
 			copies(t, "healed", m)
 		})
@@ -69,13 +69,13 @@ func TestMirror(t *testing.T) {
 		}
 		t.Run("copied to elsewhere", func(t *testing.T) {
 			elsewhere := Mirror{Node: m.Node, From: m.From, To: "v-else"}
-			quietStation(t, "else")
+			station(t, "else")
 			must(t, elsewhere.Create(t.Context()))
 			heals(t, m)
 			copies(t, "healed", m)
 		})
 		t.Run("filters of others stay", func(t *testing.T) {
-			sh(t, "tc filter add dev v-client ingress pref 7 protocol ip u32 match u32 0 0 action ok")
+			sh(t, "tc filter add dev v-client ingress pref 7 protocol ip u32 match u32 0 0 flowid 1:1")
 			must(t, m.Destroy(t.Context()))
 			is(t, m, host.Absent)
 			left := sh(t, "tc filter show dev v-client ingress; tc filter show dev v-client egress")
@@ -94,8 +94,8 @@ func TestMirrorCounters(t *testing.T) {
 		if _, err := m.Counters(); err == nil {
 			t.Error("counters of a mirror that is not there")
 		}
-		quietStation(t, "client")
-		quietStation(t, "capture")
+		station(t, "client")
+		station(t, "capture")
 		must(t, m.Create(t.Context()))
 		copies(t, "made", m)
 		sent := frames('c')
@@ -141,17 +141,9 @@ func copies(t *testing.T, what string, m Mirror) {
 	once(t, what+", sent", tap.until(out[len(out)-1]), out...)
 }
 
-// quietStation is a station that sends nothing of its own.
-func quietStation(t *testing.T, name string) {
-	t.Helper()
-	station(t, name)
-	sh(t, `ip netns exec %[1]s sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1
-		sysctl -qw net.ipv6.conf.v-%[1]s.disable_ipv6=1`, name)
-}
-
 // restart gives a station a new link of the same name, as a restarted machine has.
 func restart(t *testing.T, name string) {
 	t.Helper()
-	sh(t, "ip link del v-%[1]s; ip netns del %[1]s", name)
-	quietStation(t, name)
+	endStation(t, name)
+	station(t, name)
 }

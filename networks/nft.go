@@ -16,24 +16,34 @@ import (
 // rule is a rule's expressions: what it matches, then what it does.
 type rule []expr.Any
 
-// chain is a base chain and its rules; what none of them decides passes.
+// chain is a base chain and its rules.
 type chain struct {
 	name     string
 	kind     nftables.ChainType
 	hook     *nftables.ChainHook
 	priority *nftables.ChainPriority
+	policy   nftables.ChainPolicy
 	rules    []rule
+}
+
+func filterChain(name string, hook *nftables.ChainHook, priority *nftables.ChainPriority) chain {
+	return chain{name: name, kind: nftables.ChainTypeFilter, hook: hook, priority: priority, policy: nftables.ChainPolicyAccept}
+}
+
+func natChain(name string, hook *nftables.ChainHook, priority *nftables.ChainPriority) chain {
+	return chain{name: name, kind: nftables.ChainTypeNAT, hook: hook, priority: priority, policy: nftables.ChainPolicyAccept}
 }
 
 func (c *chain) add(parts ...rule) { c.rules = append(c.rules, slices.Concat(parts...)) }
 
-// Before the rules of others who filter at the usual priority.
-var beforeFilter = nftables.ChainPriorityRef(*nftables.ChainPriorityFilter - 10)
-
 var (
+	beforeFilter = nftables.ChainPriorityRef(*nftables.ChainPriorityFilter - 10)
+	beforeDefrag = nftables.ChainPriorityRef(*nftables.ChainPriorityConntrackDefrag - 10)
+
 	accept     = rule{&expr.Verdict{Kind: expr.VerdictAccept}}
 	drop       = rule{&expr.Verdict{Kind: expr.VerdictDrop}}
 	masquerade = rule{&expr.Masq{}}
+	notrack    = rule{&expr.Notrack{}}
 
 	daddrLocal = local(expr.Fib{Register: 1, ResultADDRTYPE: true, FlagDADDR: true})
 	saddrLocal = local(expr.Fib{Register: 1, ResultADDRTYPE: true, FlagSADDR: true})
@@ -120,7 +130,9 @@ func writeTable(name string, chains []chain) error {
 	c.DelTable(table)
 	c.AddTable(table)
 	for _, ch := range chains {
-		base := c.AddChain(&nftables.Chain{Name: ch.name, Table: table, Type: ch.kind, Hooknum: ch.hook, Priority: ch.priority})
+		base := c.AddChain(&nftables.Chain{
+			Name: ch.name, Table: table, Type: ch.kind, Hooknum: ch.hook, Priority: ch.priority, Policy: &ch.policy,
+		})
 		for _, r := range ch.rules {
 			c.AddRule(&nftables.Rule{Table: table, Chain: base, Exprs: r})
 		}
@@ -167,6 +179,9 @@ func readTable(name string) ([]chain, bool, error) {
 			return nil, false, fmt.Errorf("list rules of chain %s: %w", ch.Name, err)
 		}
 		have := chain{name: ch.Name, kind: ch.Type, hook: ch.Hooknum, priority: ch.Priority}
+		if ch.Policy != nil {
+			have.policy = *ch.Policy
+		}
 		for _, r := range rules {
 			have.add(r.Exprs)
 		}
@@ -188,7 +203,7 @@ func (c chain) head() string {
 	if c.hook == nil || c.priority == nil {
 		return c.name
 	}
-	return fmt.Sprint(c.name, c.kind, *c.hook, *c.priority)
+	return fmt.Sprint(c.name, c.kind, *c.hook, *c.priority, c.policy)
 }
 
 func sameRule(a, b rule) bool {

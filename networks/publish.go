@@ -119,19 +119,20 @@ func (p Publish) published() []string {
 
 // chains are the rules wanted.
 //
-//	guard        nodes do not reach the host's loopback, which published ports open
+//	guard        nodes do not reach the host's loopback, which published ports open; where
+//	             br_netfilter is on, measured packets are neither tracked nor reassembled
 //	input        the host's address on a lab's network answers that network alone
 //	forward      into nat networks only what is published or was asked for; elsewhere nothing
 //	prerouting   published ports lead to their nodes, for other hosts and for nodes
 //	output       and for the host itself
 //	postrouting  nodes go out behind the host's address; replies come back through the host
 func (p Publish) chains() ([]chain, error) {
-	guard := chain{name: "guard", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookPrerouting, priority: nftables.ChainPriorityRaw}
-	input := chain{name: "input", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookInput, priority: beforeFilter}
-	forward := chain{name: "forward", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookForward, priority: beforeFilter}
-	prerouting := chain{name: "prerouting", kind: nftables.ChainTypeNAT, hook: nftables.ChainHookPrerouting, priority: nftables.ChainPriorityNATDest}
-	output := chain{name: "output", kind: nftables.ChainTypeNAT, hook: nftables.ChainHookOutput, priority: nftables.ChainPriorityNATDest}
-	postrouting := chain{name: "postrouting", kind: nftables.ChainTypeNAT, hook: nftables.ChainHookPostrouting, priority: nftables.ChainPriorityNATSource}
+	guard := filterChain("guard", nftables.ChainHookPrerouting, beforeDefrag)
+	input := filterChain("input", nftables.ChainHookInput, beforeFilter)
+	forward := filterChain("forward", nftables.ChainHookForward, beforeFilter)
+	prerouting := natChain("prerouting", nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest)
+	output := natChain("output", nftables.ChainHookOutput, nftables.ChainPriorityNATDest)
+	postrouting := natChain("postrouting", nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
 
 	loopback := netip.MustParsePrefix("127.0.0.0/8")
 	for _, n := range p.Lab.Networks {
@@ -144,6 +145,9 @@ func (p Publish) chains() ([]chain, error) {
 				guard.add(from, saddr(loopback), drop)
 				input.add(notFrom, iif(expr.CmpOpNeq, "lo"), daddr(gateway), drop)
 				prerouting.add(notFrom, daddr(gateway), accept)
+			}
+			if n.Sided() {
+				guard.add(from, notrack)
 			}
 			forward.add(from, to, accept)
 			if n.Uplink != topology.UplinkNAT {

@@ -3,7 +3,6 @@ package networks
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"libvirt.org/go/libvirt"
 
@@ -20,18 +19,12 @@ type Segment struct {
 }
 
 // String names it as users see it, "network/NETWORK[.SIDE]".
-func (s Segment) String() string { return name(s.Segment.Object, s.Network.Lab) }
+func (s Segment) String() string { return s.found().String() }
 
 // State is Partial for a network which is defined and not running, or whose
 // bridge is not as a side needs it. A foreign network of that name counts as Absent.
-func (s Segment) State(context.Context) (host.State, error) {
-	n, tag, err := lookup(s.On, s.Segment.Object)
-	if err != nil || n == nil || tag.Lab != s.Network.Lab {
-		free(n)
-		return host.Absent, err
-	}
-	defer free(n)
-	state, err := state(n)
+func (s Segment) State(ctx context.Context) (host.State, error) {
+	state, err := s.found().State(ctx)
 	if err != nil || state != host.Present || !s.Network.Sided() {
 		return state, err
 	}
@@ -48,7 +41,7 @@ func (s Segment) Create(context.Context) error {
 	if err != nil {
 		return err
 	}
-	if n != nil && tag.Lab != s.Network.Lab {
+	if n != nil && tag.Lab != s.Tag.Lab {
 		free(n)
 		return fmt.Errorf("libvirt's network %s is %w: remove it or rename it", s.Segment.Object, errForeign)
 	}
@@ -74,9 +67,9 @@ func (s Segment) Create(context.Context) error {
 }
 
 // Destroy stops and removes the network where it bears the lab's mark.
-func (s Segment) Destroy(context.Context) error {
-	return remove(s.On, s.Segment.Object, s.Network.Lab)
-}
+func (s Segment) Destroy(ctx context.Context) error { return s.found().Destroy(ctx) }
+
+func (s Segment) found() Found { return Found{On: s.On, Object: s.Segment.Object, Tag: s.Tag} }
 
 func (s Segment) define() (*libvirt.Network, error) {
 	x, err := Render(s.Network, s.Segment, s.Tag)
@@ -88,9 +81,4 @@ func (s Segment) define() (*libvirt.Network, error) {
 		return nil, err
 	}
 	return s.On.NetworkDefineXML(text)
-}
-
-// name is how users see libvirt's network object of a lab.
-func name(object, lab string) string {
-	return "network/" + strings.TrimPrefix(object, topology.ObjectName(lab, ""))
 }

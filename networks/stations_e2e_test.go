@@ -43,13 +43,22 @@ func sh(t *testing.T, format string, args ...any) string {
 }
 
 // station makes a network namespace that stands for a machine: its link eth0 is
-// the other end of the host's link "v-NAME". Its loopback is down.
+// the other end of the host's link "v-NAME". Its loopback is down. Neither end
+// sends anything of its own.
 func station(t *testing.T, name string) {
 	t.Helper()
 	sh(t, `ip netns add %[1]s
 		ip link add v-%[1]s type veth peer name eth0 netns %[1]s
+		sysctl -qw net.ipv6.conf.v-%[1]s.disable_ipv6=1
+		ip netns exec %[1]s sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1
 		ip link set v-%[1]s up
 		ip -n %[1]s link set eth0 up`, name)
+}
+
+// endStation takes a station away, as when its machine ends.
+func endStation(t *testing.T, name string) {
+	t.Helper()
+	sh(t, "ip link del v-%[1]s; ip netns del %[1]s", name)
 }
 
 // in runs do in a station's network namespace; "" is the host's.

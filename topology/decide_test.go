@@ -47,13 +47,13 @@ func describe(l Lab) string {
 		}
 	}
 	for _, n := range l.Nodes {
-		nics := n.NICs
+		nics, hosts := n.NICs, l.Hosts(n)
 		n.NICs = nil
 		fmt.Fprintf(&b, "\nnode %+v\n", n)
 		for _, c := range nics {
 			fmt.Fprintf(&b, "  nic %+v\n", c)
 		}
-		for _, h := range l.Hosts(n) {
+		for _, h := range hosts {
 			fmt.Fprintf(&b, "  %s %s\n", h.Address, strings.Join(h.Names, " "))
 		}
 	}

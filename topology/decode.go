@@ -78,7 +78,7 @@ func (d *decoder) value(n *yaml.Node, p path, v reflect.Value) {
 		if v.Kind() == reflect.String {
 			v.SetString(n.Value) // a number or a word as it is written
 		} else if n.ShortTag() != "!!int" || n.Decode(v.Addr().Interface()) != nil { // it would cut 1.5 to 1
-			d.problems.add(line, fmt.Sprintf("%s is %s", p, show(n.Value)), "expected a whole number")
+			d.problems.add(line, fmt.Sprintf("%s is %s", p, show(n.Value)), "expected a whole number, without quotes")
 		}
 	}
 }

@@ -1,3 +1,8 @@
+// Package topology is a lab as data. It reads a lab file, checks it and decides
+// whatever the file leaves open; it touches no machine.
+//
+//	Load    text → File, as written and checked; mistakes are Problems
+//	Decide  File + prefixes in use → Lab, with nothing left open
 package topology
 
 // File is a lab as written: everything but the lab's name, its nodes and their

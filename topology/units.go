@@ -74,3 +74,15 @@ func parsePublish(s string) (Publish, error) {
 	}
 	return p, nil
 }
+
+// String is the port as it is written in a lab file.
+func (p Publish) String() string {
+	s := fmt.Sprintf("%d:%d", p.HostPort, p.Port)
+	if p.HostAddress.IsValid() {
+		s = p.HostAddress.String() + ":" + s
+	}
+	if p.Protocol != "tcp" {
+		s += "/" + p.Protocol
+	}
+	return s
+}

@@ -1,0 +1,65 @@
+GOLANGCI_LINT_VERSION = v2.15.0
+GOTESTSUM_VERSION     = v1.13.0
+
+export PATH := $(PATH):/usr/local/go/bin
+SHELL       := /bin/bash
+
+GO       = go
+LINT     = .tools/golangci-lint-$(GOLANGCI_LINT_VERSION)
+TESTSUM  = .tools/gotestsum-$(GOTESTSUM_VERSION)
+VERSION  = $(shell git -c safe.directory='*' describe --tags --always --dirty 2> /dev/null || echo devel)
+RESULTS ?= bin/results
+FUZZTIME ?= 30s
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build up test e2e images lint check bench fuzz fmt clean
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: ## install and start what labctl needs; says what it changes (root)
+	@scripts/setup
+
+build: ## bin/labctl
+	$(GO) build -buildvcs=false -ldflags '-X $(shell $(GO) list -m)/lab.version=$(VERSION)' -o bin/labctl ./cmd/labctl
+
+up: setup build ## the built-in lab, from nothing (root)
+	bin/labctl image build debian
+	bin/labctl up
+
+images: build ## the base images that labs stand on, unless they are there (root)
+	bin/labctl image build debian debian-slim
+
+test: $(TESTSUM) ## all that needs no root and no virtual machine: seconds
+	$(GO) vet ./...
+	@mkdir -p $(RESULTS)
+	$(TESTSUM) --format pkgname --jsonfile $(RESULTS)/test.json -- -race ./...
+
+e2e: images $(TESTSUM) ## real kernels, libvirt and machines, each test on a private host (root)
+	@mkdir -p $(RESULTS)
+	$(TESTSUM) --format testname --jsonfile $(RESULTS)/e2e.json -- -race -tags e2e -count 1 -p 1 -timeout 90m ./...
+
+lint: $(LINT) ## what reviewers need not say
+	$(LINT) run
+
+check: setup lint test images e2e ## all of the above: what CI runs (root)
+
+bench: images ## labctl's own times against those of QEMU started by hand (root)
+	$(GO) test -tags e2e -run '^$$' -bench . -benchtime 1x -timeout 90m ./...
+
+fuzz: ## search for files that break the reader, FUZZTIME=30s
+	$(GO) test -run '^$$' -fuzz FuzzLoad -fuzztime $(FUZZTIME) -fuzzminimizetime 0 ./topology
+
+fmt: $(LINT) ## gofumpt, as lint wants it
+	$(LINT) fmt
+
+clean: ## remove what make made
+	rm -rf bin .tools
+
+$(LINT):
+	GOBIN=$(CURDIR)/.tools $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	mv .tools/golangci-lint $@
+
+$(TESTSUM):
+	GOBIN=$(CURDIR)/.tools $(GO) install gotest.tools/gotestsum@$(GOTESTSUM_VERSION)
+	mv .tools/gotestsum $@
