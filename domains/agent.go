@@ -80,24 +80,32 @@ func (a Agent) Sh(ctx context.Context, script string) ([]byte, error) {
 
 // ended asks whether a command has ended.
 func (a Agent) ended(ctx context.Context, pid int) (Result, bool, error) {
-	var s struct {
-		Exited    bool   `json:"exited"`
-		Code      int    `json:"exitcode"`
-		Signal    int    `json:"signal"`
-		Out       []byte `json:"out-data"`
-		Err       []byte `json:"err-data"`
-		Truncated bool   `json:"out-truncated"`
-	}
+	var s execStatus
 	if err := a.call(ctx, "guest-exec-status", map[string]any{"pid": pid}, &s); err != nil {
 		return Result{}, false, err
 	}
+	r, err := s.result()
+	return r, s.Exited, err
+}
+
+// execStatus is what the agent tells of a command.
+type execStatus struct {
+	Exited    bool   `json:"exited"`
+	Code      int    `json:"exitcode"`
+	Signal    int    `json:"signal"`
+	Out       []byte `json:"out-data"`
+	Err       []byte `json:"err-data"`
+	Truncated bool   `json:"out-truncated"`
+}
+
+func (s execStatus) result() (Result, error) {
 	if s.Truncated {
-		return Result{}, true, errors.New("the command printed more than the guest agent carries (16 MiB)")
+		return Result{}, errors.New("the command printed more than the guest agent carries (16 MiB)")
 	}
 	if s.Signal != 0 {
 		s.Code = 128 + s.Signal
 	}
-	return Result{s.Code, s.Out, s.Err}, s.Exited, nil
+	return Result{s.Code, s.Out, s.Err}, nil
 }
 
 // Ping is nil where the agent answers.
@@ -134,11 +142,22 @@ func (a Agent) call(ctx context.Context, command string, arguments map[string]an
 	if to == nil {
 		return nil
 	}
-	envelope := struct {
-		Return any `json:"return"`
-	}{to}
-	if err := json.Unmarshal([]byte(answer), &envelope); err != nil {
+	if err := decode(answer, to); err != nil {
 		return fmt.Errorf("%s answered %s: %w", command, host.Excerpt([]byte(answer)), err)
 	}
 	return nil
+}
+
+// decode reads what an answer returns.
+func decode(answer string, to any) error {
+	var envelope struct {
+		Return json.RawMessage `json:"return"`
+	}
+	if err := json.Unmarshal([]byte(answer), &envelope); err != nil {
+		return err
+	}
+	if envelope.Return == nil {
+		return errors.New("nothing is returned")
+	}
+	return json.Unmarshal(envelope.Return, to)
 }

@@ -3,6 +3,7 @@ package domains
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sort"
 	"strings"
 
@@ -47,14 +48,16 @@ func Find(h *host.Host) ([]Found, error) {
 	var errs []error
 	for i := range all {
 		d := &all[i]
-		tag, marked, err := tagOf(d)
-		if err != nil && host.Gone(err) != nil {
-			errs = append(errs, err)
-		}
-		if marked && err == nil {
-			if name, err := d.GetName(); err == nil {
+		name, err := d.GetName()
+		if err == nil {
+			tag, marked, terr := tagOf(d)
+			if marked && terr == nil {
 				found = append(found, Found{h, name, tag})
 			}
+			err = terr
+		}
+		if host.Gone(err) != nil {
+			errs = append(errs, fmt.Errorf("domain %s: %w", name, err))
 		}
 		_ = d.Free()
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -102,8 +103,14 @@ func compareHosts(got, want string) error {
 	return nil
 }
 
-// How long one try to reach a service may take.
-const dialTime = 2 * time.Second
+// Where services are reached, how long one try may take, and how many bytes of
+// the answer are read: it is a guest's word.
+const (
+	sshPort    = 22
+	influxPort = 8086
+	dialTime   = 2 * time.Second
+	greeting   = 255 // RFC 4253 section 4.2
+)
 
 // servicesAnswer reaches the node as a user will: ssh greets, InfluxDB pings.
 func servicesAnswer(ctx context.Context, m Machine) error {
@@ -111,43 +118,48 @@ func servicesAnswer(ctx context.Context, m Machine) error {
 	if !ok {
 		return nil // reached by its agent only
 	}
-	if err := until(ctx, func() (bool, error) { return sshGreets(ctx, address), nil }); err != nil {
+	at := netip.AddrPortFrom(address, sshPort)
+	if err := until(ctx, func() (bool, error) { return sshGreets(ctx, at), nil }); err != nil {
 		return fmt.Errorf("ssh at %s: %w", address, err)
 	}
 	for _, s := range m.Node.Services {
 		if s != topology.ServiceInfluxDB {
 			continue
 		}
-		if err := until(ctx, func() (bool, error) { return influxPings(ctx, address), nil }); err != nil {
+		at := netip.AddrPortFrom(address, influxPort)
+		if err := until(ctx, func() (bool, error) { return influxPings(ctx, at), nil }); err != nil {
 			return fmt.Errorf("InfluxDB at %s: %w", address, err)
 		}
 	}
 	return nil
 }
 
-func sshGreets(ctx context.Context, address netip.Addr) bool {
+func sshGreets(ctx context.Context, at netip.AddrPort) bool {
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", netip.AddrPortFrom(address, 22).String())
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", at.String())
 	if err != nil {
 		return false
 	}
 	defer func() { _ = c.Close() }()
 	_ = c.SetDeadline(time.Now().Add(dialTime))
-	line, err := bufio.NewReader(c).ReadString('\n')
+	line, err := bufio.NewReader(io.LimitReader(c, greeting)).ReadString('\n')
 	return err == nil && strings.HasPrefix(line, "SSH-2.0-")
 }
 
 // influxPings asks InfluxDB 1.x's /ping, which answers 204.
-func influxPings(ctx context.Context, address netip.Addr) bool {
+func influxPings(ctx context.Context, at netip.AddrPort) bool {
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
-	url := "http://" + netip.AddrPortFrom(address, 8086).String() + "/ping"
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at.String()+"/ping", nil)
 	if err != nil {
 		return false
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, Proxy: nil}}
+	client := http.Client{
+		Transport: &http.Transport{DisableKeepAlives: true, Proxy: nil},
+		// a guest does not send the host elsewhere
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	answer, err := client.Do(request)
 	if err != nil {
 		return false

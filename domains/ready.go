@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"libvirt.org/go/libvirt"
@@ -42,8 +43,10 @@ var errDied = errors.New("the machine has stopped")
 // each as it waits for it. It ends with ctx, or at once when the machine has died.
 func (m Machine) Wait(ctx context.Context, tell func(what string)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	defer watching.Wait() // it uses the connection, which may be closed after
 	defer cancel(nil)
-	go m.watch(ctx, cancel)
+	watching.Go(func() { m.watch(ctx, cancel) })
 	for i, r := range requirements {
 		tell(fmt.Sprintf("%s (%d of %d)", r.what, i+1, len(requirements)))
 		err := r.met(ctx, m)

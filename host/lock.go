@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where processes tell each other what they are changing.
-const lockDir = "/run/labctl"
+// LockDir is where processes tell each other what they are changing. Tests set one of their own.
+var LockDir = "/run/labctl"
 
 // How often a lock that another process holds is tried again.
 const lockPoll = 50 * time.Millisecond
@@ -23,10 +23,10 @@ const lockPoll = 50 * time.Millisecond
 // what that process said of itself, and Lock waits until ctx ends. The kernel
 // gives a dead process's locks back.
 func Lock(ctx context.Context, name, doing string, wait func(holder string)) (unlock func(), err error) {
-	if err := os.MkdirAll(lockDir, 0o755); err != nil {
+	if err := os.MkdirAll(LockDir, 0o755); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(lockDir, name+".lock")
+	path := filepath.Join(LockDir, name+".lock")
 	told := false
 	for {
 		f, holder, err := tryLock(path)
@@ -38,7 +38,7 @@ func Lock(ctx context.Context, name, doing string, wait func(holder string)) (un
 			_, _ = fmt.Fprintf(f, "process %d (%s)", os.Getpid(), doing)
 			return func() { release(f, path) }, nil
 		}
-		if !told {
+		if !told && holder != "" { // it is written after it is locked
 			told = true
 			wait(holder)
 		}

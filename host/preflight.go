@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -122,8 +123,14 @@ func hasRoom(_ context.Context, h *Host, n Needs) (Unfits, error) {
 		return nil, nil
 	}
 	var s unix.Statfs_t
-	if err := unix.Statfs(h.Dir, &s); err != nil {
-		return nil, fmt.Errorf("%s: %w", h.Dir, err)
+	dir := h.Dir
+	err := unix.Statfs(dir, &s)
+	for errors.Is(err, unix.ENOENT) && dir != filepath.Dir(dir) { // no lab was here yet
+		dir = filepath.Dir(dir)
+		err = unix.Statfs(dir, &s)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
 	free := int64(s.Bavail) * s.Bsize
 	if free >= n.DiskBytes {

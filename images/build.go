@@ -153,12 +153,12 @@ func makeDisk(ctx context.Context, tree, disk, digest string) (int64, error) {
 	defer os.Remove(raw)
 	// fixed, so that the same tree gives the same disk
 	id := topology.UUID("image", digest)
-	_, err = run(ctx, "mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-m", "1", "-U", id,
+	err = run(ctx, "mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-L", "root", "-m", "1", "-U", id,
 		"-E", "hash_seed="+id+",root_owner=0:0,lazy_itable_init=0,nodiscard", "-d", tree, raw, fmt.Sprintf("%dk", size>>10))
 	if err != nil {
 		return 0, err
 	}
-	_, err = run(ctx, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c", "-o", "compression_type=zstd", raw, disk)
+	err = run(ctx, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c", "-o", "compression_type=zstd", raw, disk)
 	return size, err
 }
 

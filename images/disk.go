@@ -94,7 +94,7 @@ func (d Disk) write(ctx context.Context) error {
 	if err := os.Mkdir(d.scratch(), 0o700); err != nil {
 		return err
 	}
-	_, err = run(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", d.Base.Disk(), d.part(), strconv.FormatInt(d.Bytes, 10))
+	err = run(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", d.Base.Disk(), d.part(), strconv.FormatInt(d.Bytes, 10))
 	if err != nil {
 		return err
 	}
@@ -109,14 +109,13 @@ func (d Disk) write(ctx context.Context) error {
 // fill grows the file system to the disk's size, writes the files into it and
 // has it checked.
 func fill(ctx context.Context, disk, scratch string, files []File) error {
-	if _, err := run(ctx, "resize2fs", disk); err != nil {
+	if err := run(ctx, "resize2fs", disk); err != nil {
 		return err
 	}
 	if err := inject(ctx, disk, scratch, files); err != nil {
 		return err
 	}
-	_, err := run(ctx, "e2fsck", "-fn", disk)
-	return err
+	return run(ctx, "e2fsck", "-fn", disk)
 }
 
 // full tells whether err is for want of room, which programs tell in many ways or not at all.

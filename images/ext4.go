@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -16,7 +17,11 @@ import (
 // inject writes files into the ext4 file system in disk and reads them back.
 // scratch is an empty folder for what passes between.
 func inject(ctx context.Context, disk, scratch string, files []File) error {
-	script, err := writeScript(scratch, files)
+	there, err := look(ctx, disk, files)
+	if err != nil {
+		return err
+	}
+	script, err := writeScript(scratch, files, there)
 	if err != nil {
 		return err
 	}
@@ -27,25 +32,49 @@ func inject(ctx context.Context, disk, scratch string, files []File) error {
 	return readBack(ctx, disk, scratch, files)
 }
 
-// writeScript returns debugfs's commands that write the files, whose contents it leaves in scratch.
-func writeScript(scratch string, files []File) (string, error) {
+// look tells which of the files and of the folders above them are in disk.
+func look(ctx context.Context, disk string, files []File) (map[string]bool, error) {
+	there := make(map[string]bool)
 	var b strings.Builder
-	made := make(map[string]bool)
-	for i, f := range files {
-		if err := plainPath(f.Path); err != nil {
-			return "", err
+	for _, f := range files {
+		if err := errors.Join(plainPath(f.Path), plainLink(f)); err != nil {
+			return nil, err
 		}
+		for _, p := range append(parents(f.Path), f.Path) {
+			if _, asked := there[p]; !asked {
+				there[p] = false
+				fmt.Fprintf(&b, "stat %s\n", p)
+			}
+		}
+	}
+	out, err := debugfs(ctx, disk, "", b.String())
+	if err != nil {
+		return nil, err
+	}
+	said := answers(out)
+	for p := range there {
+		there[p] = strings.Contains(said["stat "+p], "Inode:")
+	}
+	return there, nil
+}
+
+// writeScript returns debugfs's commands that write the files, whose contents it
+// leaves in scratch. there are the paths in use: making a folder that is there
+// damages the file system.
+func writeScript(scratch string, files []File, there map[string]bool) (string, error) {
+	var b strings.Builder
+	made := maps.Clone(there)
+	for i, f := range files {
 		for _, dir := range parents(f.Path) {
 			if !made[dir] {
 				made[dir] = true
-				fmt.Fprintf(&b, "mkdir %s\n", dir) // refused where it is there
+				fmt.Fprintf(&b, "mkdir %s\n", dir)
 			}
 		}
-		fmt.Fprintf(&b, "rm %s\n", f.Path)
+		if there[f.Path] {
+			fmt.Fprintf(&b, "rm %s\n", f.Path)
+		}
 		if f.Link != "" {
-			if err := plainPath(f.Link); err != nil {
-				return "", err
-			}
 			fmt.Fprintf(&b, "symlink %s %s\n", f.Path, f.Link)
 			continue
 		}
@@ -139,6 +168,13 @@ func plainPath(p string) error {
 		return fmt.Errorf("%q is no absolute path without spaces and quotes", p)
 	}
 	return nil
+}
+
+func plainLink(f File) error {
+	if f.Link == "" {
+		return nil
+	}
+	return plainPath(f.Link)
 }
 
 // parents are the folders above an absolute path, the outermost first.

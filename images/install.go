@@ -61,7 +61,7 @@ func install(ctx context.Context, tree string, r Recipe, o Options) error {
 
 // customise makes the tree that the packages left into that of a lab's node.
 func customise(root *os.Root, r Recipe) error {
-	for _, step := range []func(*os.Root, Recipe) error{clean, startOnly, addGuest, addRecipe} {
+	for _, step := range []func(*os.Root, Recipe) error{clean, addGuest, addRecipe, startOnly} {
 		if err := step(root, r); err != nil {
 			return err
 		}
@@ -127,7 +127,11 @@ func startOnly(root *os.Root, r Recipe) error {
 		if strings.HasSuffix(unit, ".socket") {
 			target = "sockets.target"
 		}
-		if err := symlink(root, unitPath(root, unit), path.Join(units, target+".wants", unit)); err != nil {
+		file, err := unitPath(root, unit)
+		if err != nil {
+			return err
+		}
+		if err := symlink(root, file, path.Join(units, target+".wants", unit)); err != nil {
 			return err
 		}
 	}
@@ -168,12 +172,13 @@ func addRecipe(root *os.Root, r Recipe) error {
 }
 
 // unitPath is the absolute path of a unit in the tree.
-func unitPath(root *os.Root, unit string) string {
-	own := path.Join("etc/systemd/system", unit)
-	if _, err := fs.Stat(guest, "guest/"+own); err == nil {
-		return "/" + own
+func unitPath(root *os.Root, unit string) (string, error) {
+	for _, dir := range []string{"etc/systemd/system", "usr/lib/systemd/system"} {
+		if _, err := root.Lstat(path.Join(dir, unit)); err == nil {
+			return "/" + path.Join(dir, unit), nil
+		}
 	}
-	return "/lib/systemd/system/" + unit
+	return "", fmt.Errorf("start %s: no package of the recipe has that unit", unit)
 }
 
 // relative is an absolute path of the guest as a path inside its tree.

@@ -21,6 +21,11 @@ func Prune(ctx context.Context, dir string, keep []Recipe) ([]Base, error) {
 		return nil, err
 	}
 	defer unlock()
+	return prune(dir, keep)
+}
+
+// prune is Prune under the lock.
+func prune(dir string, keep []Recipe) ([]Base, error) {
 	bases, err := List(dir)
 	used, usedErr := usedBases(dir)
 	if usedErr != nil {

@@ -45,17 +45,18 @@ func command(ctx context.Context, name string, args ...string) (*exec.Cmd, error
 	return c, nil
 }
 
-// run runs a program to its end and returns what it wrote on its standard
-// output; its last words are in the error.
-func run(ctx context.Context, name string, args ...string) (string, error) {
+// run runs a program to its end.
+func run(ctx context.Context, name string, args ...string) error {
 	c, err := command(ctx, name, args...)
 	if err != nil {
-		return "", err
+		return err
 	}
-	return finish(ctx, c)
+	_, err = finish(ctx, c)
+	return err
 }
 
-// finish runs c to its end.
+// finish runs c to its end and returns what it wrote on its standard output; its
+// last words are in the error.
 func finish(ctx context.Context, c *exec.Cmd) (string, error) {
 	// the death signal comes when the thread that forked ends
 	runtime.LockOSThread()
@@ -72,7 +73,7 @@ func finish(ctx context.Context, c *exec.Cmd) (string, error) {
 		if strings.Contains(diag.String(), "No space left on device") {
 			err = syscall.ENOSPC
 		}
-		return out.String(), failed{filepath.Base(c.Path), err, lastLines(diag.String(), 3)}
+		return out.String(), failed{filepath.Base(c.Path), err, lastLines(out.String()+"\n"+diag.String(), 4)}
 	}
 	return out.String(), nil
 }

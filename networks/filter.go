@@ -64,7 +64,7 @@ func mirrors(l netlink.Link, at hook) ([]*netlink.MirredAction, error) {
 // clearFilters removes the mirror's filters from a link, and clsact where no
 // other filter is left in it.
 func clearFilters(l netlink.Link) error {
-	ours, others := false, false
+	others := false
 	for _, at := range hooks {
 		filters, err := netlink.FilterList(l, at.parent)
 		if err != nil {
@@ -75,7 +75,6 @@ func clearFilters(l netlink.Link) error {
 		if i < 0 {
 			continue
 		}
-		ours = true
 		// Without a handle: all of that priority at once.
 		err = netlink.FilterDel(&netlink.GenericFilter{
 			FilterAttrs: netlink.FilterAttrs{LinkIndex: l.Attrs().Index, Parent: at.parent, Priority: at.priority, Protocol: unix.ETH_P_ALL},
@@ -85,10 +84,11 @@ func clearFilters(l netlink.Link) error {
 			return fmt.Errorf("remove filter: %w", err)
 		}
 	}
-	if others || !ours {
+	if others {
 		return nil
 	}
-	if err := netlink.QdiscDel(clsact(l)); err != nil && !errors.Is(err, unix.ENOENT) {
+	err := netlink.QdiscDel(clsact(l))
+	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) { // either where there is none
 		return fmt.Errorf("remove clsact: %w", err)
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -28,9 +29,13 @@ func makePlain(bridge string) error {
 	return host.Quiet(bridge)
 }
 
+// isPlain says whether the bridge is there and plain.
 func isPlain(bridge string) (bool, error) {
 	for file, value := range plain {
 		b, err := os.ReadFile(bridgeFile(bridge, file))
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
 		if err != nil || strings.TrimSpace(string(b)) != value {
 			return false, err
 		}

@@ -133,19 +133,19 @@ func (m Mirror) taps() (from, to netlink.Link, err error) {
 }
 
 func (m Mirror) state(from, to netlink.Link) (host.State, error) {
-	whole, any := true, false
+	whole, some := true, false
 	for _, at := range hooks {
 		actions, err := mirrors(from, at)
 		if err != nil {
 			return host.Absent, err
 		}
-		any = any || len(actions) > 0
+		some = some || len(actions) > 0
 		whole = whole && len(actions) == 1 && actions[0].Ifindex == to.Attrs().Index
 	}
 	switch {
 	case whole:
 		return host.Present, nil
-	case any:
+	case some:
 		return host.Partial, nil
 	}
 	return host.Absent, nil

@@ -33,6 +33,12 @@ func TestMirror(t *testing.T) {
 			t.Error("left behind:", diff)
 		}
 
+		sh(t, "tc qdisc add dev v-client clsact") // interrupted there
+		must(t, m.Destroy(t.Context()))
+		if diff := hosttest.Diff(before, hosttest.Snapshot(t)); diff != "" {
+			t.Error("left behind:", diff)
+		}
+
 		must(t, m.Create(t.Context()))
 		if quiet, err := host.IsQuiet("v-capture"); !quiet || err != nil {
 			t.Error("IPv6 is on at the capture NIC:", err)

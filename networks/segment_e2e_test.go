@@ -85,6 +85,7 @@ func TestSegments(t *testing.T) {
 			sh(t, "ip link del u0")
 		})
 
+		sh(t, "virsh -q net-destroy %s", all[0].Segment.Object) // defined and off: to be removed as well
 		found, err := Find(h, "trafic")
 		must(t, err)
 		if len(found) != len(all) {

@@ -7,20 +7,20 @@ import (
 	"strings"
 )
 
-// name is what labs, networks, sides and nodes are called: a host name's label,
+// namePattern is what labs, networks, sides and nodes are called: a host name's label,
 // short enough for every name that derives from it.
-var name = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$`)
+var namePattern = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$`)
 
 const nameHint = "a name has 1 to 32 of the characters a-z, 0-9 and -, begins with a letter and does not end with -"
 
-// taken are names which mean something else in every hosts file.
-var taken = []string{"broadcasthost", "ip6-allnodes", "ip6-allrouters", "ip6-localhost", "ip6-loopback", "ip6-localnet", "ip6-mcastprefix", "local", "localdomain", "localhost"}
+// reservedNames are names which mean something else in every hosts file.
+var reservedNames = []string{"broadcasthost", "ip6-allnodes", "ip6-allrouters", "ip6-localhost", "ip6-loopback", "ip6-localnet", "ip6-mcastprefix", "local", "localdomain", "localhost"}
 
 func labName(c *checker) {
 	switch {
 	case c.Name == "":
 		c.problem(path{"name"}, "the lab has no name", "add one at the top, such as name: trafic")
-	case !name.MatchString(c.Name):
+	case !namePattern.MatchString(c.Name):
 		c.problem(path{"name"}, "the lab is called "+show(c.Name), nameHint)
 	}
 }
@@ -31,9 +31,9 @@ func nodeName(c *checker, n *draftNode) { c.checkName(n.at, n.name) }
 
 func (c *checker) checkName(p path, s string) {
 	switch {
-	case !name.MatchString(s):
+	case !namePattern.MatchString(s):
 		c.problem(p, fmt.Sprintf("%s has a name which is not allowed", p), nameHint)
-	case slices.Contains(taken, s):
+	case slices.Contains(reservedNames, s):
 		c.problem(p, fmt.Sprintf("%s has a name which means something else on every machine", p), "call it otherwise")
 	}
 }

@@ -25,7 +25,7 @@ func sides(c *checker, n *draftNetwork) {
 	}
 	for i, s := range n.Sides {
 		switch {
-		case !name.MatchString(s):
+		case !namePattern.MatchString(s):
 			c.problem(p.to(i), fmt.Sprintf("side %s of %s has a name which is not allowed", show(s), n.at), nameHint)
 		case slices.Contains(n.Sides[:i], s):
 			c.problem(p.to(i), fmt.Sprintf("side %s of %s is given twice", s, n.at), "the two sides need different names")

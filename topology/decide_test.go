@@ -123,6 +123,30 @@ nodes:
 	}
 }
 
+// TestAddresses: those left out are the next free ones, in the file's order.
+func TestAddresses(t *testing.T) {
+	l := decided(t, `
+name: addresses
+networks: {plain: {subnet: 10.1.0.0/29}, test: {sides: [a, b], subnet: 10.2.0.0/30}}
+nodes:
+  one: {nics: [{network: plain}, {network: test, side: a}]}
+  two: {nics: [{network: plain, address: 10.1.0.3}, {network: test, side: b}]}
+  three: {nics: [{network: plain}]}
+  four: {nics: [{network: plain, address: 10.1.0.2}]}
+  five: {nics: [{network: plain}]}
+`)
+	var got []string
+	for _, n := range l.Nodes {
+		for _, c := range n.NICs {
+			got = append(got, c.Address.String())
+		}
+	}
+	want := []string{"10.1.0.4/29", "10.2.0.1/30", "10.1.0.3/29", "10.2.0.2/30", "10.1.0.5/29", "10.1.0.2/29", "10.1.0.6/29"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestChosenSubnetsStay: what the mark holds wins over what would be chosen now.
 func TestChosenSubnetsStay(t *testing.T) {
 	f, err := Load("lab.yaml", []byte(openLab), known)
@@ -256,7 +280,8 @@ func labs() *rapid.Generator[string] {
 				fmt.Fprintf(&b, "      - {network: net%d%s}\n", k, side)
 			}
 			if measured == 1 && rapid.Bool().Draw(t, "mirrored") {
-				fmt.Fprintf(&b, "  m%d: {nics: [{mirror: n%d}]}\n", i, i)
+				captures := rapid.SampledFrom([]string{"", fmt.Sprintf("{network: net%d, side: left}, ", slices.IndexFunc(sided, func(s bool) bool { return s }))}).Draw(t, "captures")
+				fmt.Fprintf(&b, "  m%d: {nics: [%s{mirror: n%d}]}\n", i, captures, i)
 			}
 		}
 		return b.String()
@@ -331,15 +356,16 @@ func (s text) String() string { return string(s) }
 
 // TestReaches: a node that captures logs into all others on that network, and no others do.
 func TestReaches(t *testing.T) {
-	for _, n := range defaultLabDecided(t).Nodes {
-		var want []string
-		if n.Name == "tshark" {
-			want = []string{"iperf-client", "iperf-server"}
-		}
-		if !slices.Equal(n.Reaches, want) {
-			t.Errorf("%s reaches %v, want %v", n.Name, n.Reaches, want)
+	check := func(l Lab, want map[string][]string) {
+		t.Helper()
+		for _, n := range l.Nodes {
+			if !slices.Equal(n.Reaches, want[n.Name]) {
+				t.Errorf("%s reaches %v, want %v", n.Name, n.Reaches, want[n.Name])
+			}
 		}
 	}
+	check(defaultLabDecided(t), map[string][]string{"tshark": {"iperf-client", "iperf-server"}})
+	check(decided(t, openLab+"  c: {nics: [{network: test, side: server}, {mirror: a}]}\n  d: {nics: [{network: control}]}\n"), map[string][]string{"c": {"a", "b"}})
 }
 
 // TestPublish: what a node publishes is decided as it is written.
@@ -366,9 +392,9 @@ func manyNodes(nodes int) []byte {
 }
 
 func TestManyNodes(t *testing.T) {
-	l := decided(t, string(manyNodes(10_000)))
-	if got := l.Networks[0].Subnet.Bits(); got != 18 {
-		t.Errorf("10,001 addresses got a /%d", got)
+	l := decided(t, string(manyNodes(2_000)))
+	if got := l.Networks[0].Subnet.Bits(); got != 21 {
+		t.Errorf("2,001 addresses got a /%d", got)
 	}
 }
 

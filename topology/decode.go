@@ -27,8 +27,9 @@ type fields struct {
 	scalar int // the field that a plain value stands for; -1 if none
 }
 
-// decode is the file whose tree has this root, with what could be read of it.
-func decode(root *yaml.Node, name string, src []byte, problems *collector) File {
+// decode is the file whose tree has this root, with what could be read of it;
+// false means that it was given up.
+func decode(root *yaml.Node, name string, src []byte, problems *collector) (File, bool) {
 	f := File{source: name, text: string(src), lines: newLines(root)}
 	d := decoder{
 		problems: problems,
@@ -41,7 +42,7 @@ func decode(root *yaml.Node, name string, src []byte, problems *collector) File 
 		problems.add(1, "the file's aliases stand for too many values", "write out what they repeat, or use fewer of them")
 	}
 	f.networks, f.nodes = d.order["networks"], d.order["nodes"]
-	return f
+	return f, !d.spent()
 }
 
 // spent says whether to stop reading.
@@ -52,7 +53,7 @@ func (d *decoder) value(n *yaml.Node, p path, v reflect.Value) {
 	line := n.Line
 	n = resolve(n)
 	d.budget--
-	if d.spent() || n.ShortTag() == "!!null" {
+	if n.ShortTag() == "!!null" {
 		return
 	}
 	switch v.Kind() {
@@ -132,7 +133,7 @@ func (d *decoder) pairs(n *yaml.Node, p path, do func(key, value *yaml.Node)) {
 }
 
 func (d *decoder) merged(n *yaml.Node, p path, seen map[string]int, depth int, do func(key, value *yaml.Node)) {
-	const deepest = 16 // merges may form a circle
+	const deepest = 16 // merges may form a circle, and the stack has an end
 	if depth > deepest {
 		d.budget = -1
 		return

@@ -27,7 +27,10 @@ func Load(name string, src []byte, known Known) (File, error) {
 	if root == nil {
 		return File{}, problems.err()
 	}
-	f := decode(root, name, src, problems)
+	f, ok := decode(root, name, src, problems)
+	if !ok {
+		return File{}, problems.err()
+	}
 	c := newChecker(f, known, problems)
 	for _, r := range rules {
 		r.check(c)

@@ -92,7 +92,7 @@ func TestEveryRuleHasItsPair(t *testing.T) {
 			continue
 		}
 		problems := &collector{file: "lab.yaml"}
-		f := decode(root.Content[0], "lab.yaml", read(t, file), &collector{})
+		f, _ := decode(root.Content[0], "lab.yaml", read(t, file), &collector{})
 		r.check(newChecker(f, known, problems))
 		if len(problems.found) == 0 {
 			t.Errorf("rule %s finds nothing in %s", r.name, file)
@@ -100,54 +100,96 @@ func TestEveryRuleHasItsPair(t *testing.T) {
 	}
 }
 
-// TestLoadIsQuick: no input, however made, takes long.
-func TestLoadIsQuick(t *testing.T) {
-	const size = 1 << 20
-	lines := func(line func(i int) string) string {
-		var b strings.Builder
-		for i := 0; b.Len() < size; i++ {
-			b.WriteString(line(i))
-		}
-		return b.String()
-	}
-	aliases := "name: x\nnetworks: {n: }\nnodes:\n  a: {nics: &a [" + strings.Repeat("{network: n},", 10_000) + "]}\n"
+// TestLoadEnds: what is small and stands for much is given up on.
+func TestLoadEnds(t *testing.T) {
+	aliases := "name: x\nnetworks: {n: }\nnodes:\n  a: {nics: &a [" + strings.Repeat("{network: n},", 5_000) + "]}\n"
 	laugh := "x0: &x0 [a, a]\n"
-	for i := 1; i < 60; i++ {
-		laugh += fmt.Sprintf("x%d: &x%d [*x%d, *x%d]\n", i, i, i-1, i-1)
+	for i := range 1_000 {
+		aliases += fmt.Sprintf("  a%d: {nics: *a}\n", i)
+		laugh += fmt.Sprintf("x%d: &x%d [*x%d, *x%d]\n", i+1, i+1, i, i)
 	}
-	for name, src := range map[string]string{
-		"aliases":      aliases + lines(func(i int) string { return fmt.Sprintf("  a%d: {nics: *a}\n", i) }),
-		"laugh":        laugh,
-		"merge circle": "name: x\nnodes: &n\n  <<: *n\n  a: {nics: [{network: b}]}\n",
-		"deep":         strings.Repeat("[", 9_000),
-		"deep maps":    strings.Repeat("{a: ", 5_000),
-		"unknown keys": lines(func(i int) string { return fmt.Sprintf("k%d: 1\n", i) }),
-		"same key":     lines(func(int) string { return "name: a\n" }),
-		"comments":     lines(func(int) string { return "# a\n" }),
-		"one comment":  "name: x # " + strings.Repeat("a", size),
-		"bad nodes":    "nodes:\n" + lines(func(i int) string { return fmt.Sprintf("  n%d: {nics: [{mirror: m%d}], image: i, memory: 1}\n", i, i) }),
-		"publish": "name: x\nnodes:\n  a:\n    nics: [{network: n}]\n    publish:\n" +
-			lines(func(i int) string {
-				return fmt.Sprintf("    - 10.%d.%d.%d:80:80\n    - 80:80\n", i>>16, i>>8&255, i&255)
-			}),
-		"sides":     "name: x\nnetworks: {a: {sides: [" + lines(func(i int) string { return fmt.Sprintf("a%d, ", i) }) + "]}}",
-		"services":  "name: x\nnodes: {a: {services: [" + strings.Repeat("influxdb, ", size/10) + "]}}",
-		"too large": strings.Repeat(" ", largest+1),
+	lists := "name: x\nnodes:\n  a: {services: &s [" + strings.Repeat("influxdb, ", 1_000) + "]}\n"
+	for i := range 1_000 {
+		lists += fmt.Sprintf("  a%d: {services: *s}\n", i)
+	}
+	merges := "networks: &n\n"
+	for i := range 1_000 {
+		merges += fmt.Sprintf("  n%d:\n", i)
+	}
+	merges += "nodes: {<<: [" + strings.Repeat("*n, ", 1_000) + "]}\n"
+	for name, c := range map[string]struct{ src, want string }{
+		"aliases":      {aliases, "the file's aliases stand for too many values"},
+		"lists":        {lists, "the file's aliases stand for too many values"},
+		"merges":       {merges, "the file's aliases stand for too many values"},
+		"laugh":        {laugh, "unknown key x0"},
+		"merge circle": {"# " + strings.Repeat("a", largest-100) + "\nname: x\nnodes: &n\n  <<: *n\n  a: {nics: [{network: b}]}\n", "the file's aliases stand for too many values"},
+		"deep lists":   {strings.Repeat("[", 20_000), "not YAML: exceeded max depth of 10000"},
+		"deep maps":    {strings.Repeat("{a: ", 5_000), "not YAML"},
+		"large":        {strings.Repeat(" ", largest+1), "the file has 8 MiB"},
+		"many":         {strings.Repeat("k: 1\n", 2_000), "more than 1000 problems"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			done := make(chan error, 1)
-			go func() {
-				_, err := Load("lab.yaml", []byte(src), known)
-				done <- err
-			}()
-			select {
-			case err := <-done:
-				if err == nil {
-					t.Error("no problems")
-				}
-			case <-time.After(time.Minute):
-				t.Fatal("it takes too long")
+			_, err := Load("lab.yaml", []byte(c.src), known)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %.300v, want %s", err, c.want)
 			}
+		})
+	}
+}
+
+// TestLoadIsLinear: eight times the file takes about eight times as long, not 64.
+func TestLoadIsLinear(t *testing.T) {
+	lines := func(line func(i int) string) func(size int) string {
+		return func(size int) string {
+			var b strings.Builder
+			for i := 0; b.Len() < size; i++ {
+				b.WriteString(line(i))
+			}
+			return b.String()
+		}
+	}
+	for name, c := range map[string]struct {
+		begin string
+		more  func(size int) string
+		end   string
+	}{
+		"nodes": {"name: x\nnetworks: {n: }\nnodes:\n", lines(func(i int) string {
+			return fmt.Sprintf("  a%d: {nics: [{network: n}]}\n", i)
+		}), ""},
+		"bad nodes": {"nodes:\n", lines(func(i int) string {
+			return fmt.Sprintf("  n%d: {nics: [{mirror: m%d}], image: i, memory: 1}\n", i, i)
+		}), ""},
+		"networks": {"name: x\nnodes: {a: {nics: [{network: n0}]}}\nnetworks:\n", lines(func(i int) string {
+			return fmt.Sprintf("  n%d: {subnet: 10.%d.%d.0/24}\n", i, i>>8&255, i&255)
+		}), ""},
+		"unknown keys": {"", lines(func(i int) string { return fmt.Sprintf("k%d: 1\n", i) }), ""},
+		"same key":     {"", lines(func(int) string { return "name: a\n" }), ""},
+		"comments":     {"name: x\n", lines(func(int) string { return "# a\n" }), ""},
+		"publish": {"name: x\nnodes:\n  a:\n    nics: [{network: n}]\n    publish:\n", lines(func(i int) string {
+			return fmt.Sprintf("    - 10.%d.%d.%d:80:80\n    - 80:80\n", i>>16, i>>8&255, i&255)
+		}), ""},
+		"sides":    {"name: x\nnetworks: {a: {sides: [", lines(func(i int) string { return fmt.Sprintf("a%d, ", i) }), "]}}"},
+		"services": {"name: x\nnodes: {a: {services: [", lines(func(int) string { return "influxdb, " }), "]}}"},
+		"NICs": {"name: x\nnetworks: {n: }\nnodes: {a: {nics: [", lines(func(int) string {
+			return "{network: n}, "
+		}), "]}}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			took := func(size int) time.Duration {
+				src := []byte(c.begin + c.more(size) + c.end)
+				start := time.Now()
+				_, _ = Load("lab.yaml", src, known) // mistakes or not
+				return time.Since(start)
+			}
+			const tries, most = 8, 24 // another process may take the time of one try
+			small, large := took(16<<10), took(128<<10)
+			for range tries {
+				if large < most*small {
+					return
+				}
+				small, large = min(small, took(16<<10)), min(large, took(128<<10))
+			}
+			t.Errorf("16 KiB take %s, 128 KiB %s", small, large)
 		})
 	}
 }

@@ -41,11 +41,11 @@ func definition(t reflect.Type) string {
 
 // JSONSchemaExtend says what names look like, and that a network may be left to its defaults.
 func (File) JSONSchemaExtend(s *jsonschema.Schema) {
-	property(s, "name").Pattern = name.String()
+	property(s, "name").Pattern = namePattern.String()
 	networks, nodes := property(s, "networks"), property(s, "nodes")
-	networks.PropertyNames = &jsonschema.Schema{Pattern: name.String()}
+	networks.PropertyNames = &jsonschema.Schema{Pattern: namePattern.String()}
 	networks.AdditionalProperties = &jsonschema.Schema{OneOf: []*jsonschema.Schema{networks.AdditionalProperties, {Type: "null"}}}
-	nodes.PropertyNames = &jsonschema.Schema{Pattern: name.String()}
+	nodes.PropertyNames = &jsonschema.Schema{Pattern: namePattern.String()}
 	nodes.MinProperties = new(uint64(1))
 }
 
@@ -56,7 +56,7 @@ func (NICSpec) JSONSchemaExtend(s *jsonschema.Schema) {
 
 // JSONSchemaExtend says what sides are called.
 func (NetworkSpec) JSONSchemaExtend(s *jsonschema.Schema) {
-	property(s, "sides").Items.Pattern = name.String()
+	property(s, "sides").Items.Pattern = namePattern.String()
 }
 
 // JSONSchemaExtend allows the short form, a PCI address.

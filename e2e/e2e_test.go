@@ -1,0 +1,231 @@
+//go:build e2e
+
+// Package e2e proves labctl on real machines. Each test runs on a private KVM
+// host of its own (host/hosttest), with the labctl binary as a user runs it.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mami-project/labctl/host/hosttest"
+	"github.com/mami-project/labctl/lab"
+)
+
+// binary is where TestMain has put labctl, in this process and in those on private hosts.
+const binary = "LABCTL_UNDER_TEST"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(binary) != "" {
+		os.Exit(m.Run())
+	}
+	os.Exit(withBinary(m.Run))
+}
+
+// withBinary builds labctl with the race detector, and removes it afterwards.
+func withBinary(run func() int) int {
+	dir, err := os.MkdirTemp("", "labctl-e2e-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "labctl")
+	build := exec.Command("go", "build", "-race", "-o", path, "../cmd/labctl")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
+		return 1
+	}
+	os.Setenv(binary, path)
+	return run()
+}
+
+// result is how a run of labctl ended.
+type result struct {
+	args        []string
+	out, err    string
+	code        int
+	interrupted bool
+}
+
+// command is labctl with those words, in an empty folder.
+func command(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(os.Getenv(binary), args...)
+	cmd.Dir = t.TempDir()
+	return cmd
+}
+
+// labctl runs labctl to its end.
+func labctl(t *testing.T, args ...string) result {
+	t.Helper()
+	return finish(t, command(t, args...), nil)
+}
+
+// finish runs cmd; when it has told of what is interesting, meanwhile is called once.
+func finish(t *testing.T, cmd *exec.Cmd, meanwhile func(stderr string) bool) result {
+	t.Helper()
+	var out, errs watched
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if meanwhile != nil {
+		errs.each = meanwhile
+	}
+	err := cmd.Run()
+	var ended *exec.ExitError
+	if err != nil && !errors.As(err, &ended) {
+		t.Fatal(err)
+	}
+	r := result{args: cmd.Args[1:], out: out.String(), err: errs.String(), code: cmd.ProcessState.ExitCode()}
+	t.Logf("labctl %s: exit %d\n%s%s", strings.Join(r.args, " "), r.code, r.out, r.err)
+	if strings.Contains(r.err, "DATA RACE") {
+		t.Errorf("labctl %s has a data race", strings.Join(r.args, " "))
+	}
+	return r
+}
+
+// watched is a buffer that shows what it holds as it grows, until it has been of use.
+type watched struct {
+	bytes.Buffer
+	each func(string) bool
+}
+
+func (w *watched) Write(b []byte) (int, error) {
+	n, err := w.Buffer.Write(b)
+	if w.each != nil && w.each(w.String()) {
+		w.each = nil
+	}
+	return n, err
+}
+
+// must runs labctl and returns its stdout; anything but exit 0 is fatal.
+func must(t *testing.T, args ...string) string {
+	t.Helper()
+	r := labctl(t, args...)
+	if r.code != 0 {
+		t.Fatalf("labctl %s: exit %d", strings.Join(args, " "), r.code)
+	}
+	return r.out
+}
+
+// fails runs labctl, which must end with code and say each of the texts on stderr.
+func fails(t *testing.T, code int, says []string, args ...string) result {
+	t.Helper()
+	r := labctl(t, args...)
+	r.check(t, code, says...)
+	return r
+}
+
+func (r result) check(t *testing.T, code int, says ...string) {
+	t.Helper()
+	if r.code != code {
+		t.Errorf("labctl %s: exit %d, want %d", strings.Join(r.args, " "), r.code, code)
+	}
+	for _, text := range says {
+		if !strings.Contains(r.err, text) {
+			t.Errorf("labctl %s does not say %q; it says:\n%s", strings.Join(r.args, " "), text, r.err)
+		}
+	}
+}
+
+// in runs a shell script in a node through its agent and returns what it printed, trimmed.
+func in(t *testing.T, node, script string) string {
+	t.Helper()
+	return strings.TrimSpace(must(t, "exec", node, "--", "sh", "-c", script))
+}
+
+// status is the lab's status.
+func status(t *testing.T, args ...string) lab.Status {
+	t.Helper()
+	r := labctl(t, append([]string{"status", "--json"}, args...)...)
+	var s lab.Status
+	if err := json.Unmarshal([]byte(r.out), &s); err != nil {
+		t.Fatalf("labctl status: %v", err)
+	}
+	return s
+}
+
+// write makes a file in a folder of the test's and returns its path.
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// sh runs a shell script on the private host and returns what it printed, trimmed.
+func sh(t *testing.T, script string) string {
+	t.Helper()
+	out, err := exec.Command("bash", "-euc", script).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// trySh is whether a shell script on the private host succeeds.
+func trySh(t *testing.T, script string) bool {
+	t.Helper()
+	out, err := exec.Command("bash", "-euc", script).CombinedOutput()
+	t.Logf("%s: %v\n%s", script, err, out)
+	return err == nil
+}
+
+// eventually waits for a condition, far longer than a slow machine needs.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	for !holds() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("it did not come that %s", what)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// clean takes a Baseline and returns what checks that the host is as it was then.
+func clean(t *testing.T) func() {
+	t.Helper()
+	before := hosttest.Baseline(t)
+	return func() {
+		t.Helper()
+		if d := hosttest.Diff(before, hosttest.Snapshot(t)); d != "" {
+			t.Errorf("the host is not as before:\n%s", d)
+		}
+	}
+}
+
+// small is a lab of two quick nodes, with the subnets left open.
+const small = `
+name: NAME
+image: debian-slim
+networks:
+  control: {}
+  test: {sides: [client, server]}
+nodes:
+  one:
+    memory: 256MiB
+    disk: 2GiB
+    nics: [{network: control}, {network: test, side: client}]
+  two:
+    memory: 256MiB
+    disk: 2GiB
+    nics: [{network: control}, {network: test, side: server}]
+`
+
+// smallLab writes the small lab under a name.
+func smallLab(t *testing.T, name string) string {
+	t.Helper()
+	return write(t, name+".yaml", strings.ReplaceAll(small, "NAME", name))
+}

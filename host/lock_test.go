@@ -1,0 +1,229 @@
+package host
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The test binary is run again as another process that takes locks.
+const childKey = "LABCTL_TEST_LOCK_CHILD"
+
+func TestMain(m *testing.M) {
+	switch what := os.Getenv(childKey); what {
+	case "":
+		os.Exit(m.Run())
+	default:
+		os.Exit(child(what))
+	}
+}
+
+// child holds a lock until its standard input ends, or takes it many times.
+func child(what string) int {
+	LockDir = os.Args[1]
+	if what == "hold" {
+		unlock, err := Lock(context.Background(), "it", "holding", func(string) {})
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		fmt.Println("held")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		unlock()
+		return 0
+	}
+	times, _ := strconv.Atoi(what)
+	if err := contend(times); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// contend takes the lock many times; whoever is inside leaves a file that nobody else may find.
+func contend(times int) error {
+	inside := filepath.Join(filepath.Dir(LockDir), "inside")
+	for range times {
+		unlock, err := Lock(context.Background(), "it", "contending", func(string) {})
+		if err != nil {
+			return err
+		}
+		if err := os.Mkdir(inside, 0o700); err != nil {
+			return fmt.Errorf("two are inside: %w", err)
+		}
+		if err := os.Remove(inside); err != nil {
+			return err
+		}
+		unlock()
+	}
+	return nil
+}
+
+func process(t *testing.T, what string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], LockDir)
+	cmd.Env = append(os.Environ(), childKey+"="+what)
+	return cmd
+}
+
+// holder is another process that holds the lock, and what makes it give the lock back.
+func holder(t *testing.T) (*exec.Cmd, io.Closer) {
+	t.Helper()
+	cmd := process(t, "hold")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "held\n" {
+		t.Fatalf("the other process said %q, %v", line, err)
+	}
+	return cmd, in
+}
+
+func ownLockDir(t *testing.T) {
+	t.Helper()
+	before := LockDir
+	LockDir = filepath.Join(t.TempDir(), "locks")
+	t.Cleanup(func() { LockDir = before })
+}
+
+func nothingLeft(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat(LockDir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is left (%v)", LockDir, err)
+	}
+}
+
+func within(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestLockWaitsForAnotherProcess(t *testing.T) {
+	for name, end := range map[string]func(*exec.Cmd, io.Closer) error{
+		"that gives it back": func(_ *exec.Cmd, in io.Closer) error { return in.Close() },
+		"that is killed":     func(cmd *exec.Cmd, _ io.Closer) error { return cmd.Process.Kill() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ownLockDir(t)
+			other, in := holder(t)
+			var told []string
+			unlock, err := Lock(within(t), "it", "testing", func(holder string) {
+				told = append(told, holder)
+				if err := end(other, in); err != nil {
+					t.Error(err)
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := fmt.Sprintf("process %d (holding)", other.Process.Pid)
+			if len(told) != 1 || told[0] != want {
+				t.Errorf("told %q, want %q once", told, want)
+			}
+			own, err := os.ReadFile(filepath.Join(LockDir, "it.lock"))
+			if want := fmt.Sprintf("process %d (testing)", os.Getpid()); err != nil || string(own) != want {
+				t.Errorf("the lock says %q, %v; want %q", own, err, want)
+			}
+			unlock()
+			_ = other.Wait()
+			nothingLeft(t)
+		})
+	}
+}
+
+func TestLockWaitsNoLongerThanItsContext(t *testing.T) {
+	ownLockDir(t)
+	_, in := holder(t)
+	defer func() { _ = in.Close() }()
+	gone := errors.New("interrupted")
+	ctx, cancel := context.WithCancelCause(within(t))
+	_, err := Lock(ctx, "it", "testing", func(string) { cancel(gone) })
+	if !errors.Is(err, gone) || !strings.Contains(err.Error(), "(holding)") {
+		t.Errorf("%v; want the cause and the holder", err)
+	}
+}
+
+func TestLocksOfOtherNamesAreFree(t *testing.T) {
+	ownLockDir(t)
+	_, in := holder(t)
+	defer func() { _ = in.Close() }()
+	unlock, err := Lock(within(t), "other", "testing", func(string) { t.Error("waits") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+	if _, err := os.Stat(filepath.Join(LockDir, "it.lock")); err != nil {
+		t.Errorf("another's lock went too: %v", err)
+	}
+}
+
+// A holder's words are written after its lock is taken.
+func TestLockTellsNothingUnsaid(t *testing.T) {
+	ownLockDir(t)
+	if err := os.MkdirAll(LockDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(LockDir, "it.lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*lockPoll)
+	defer cancel()
+	if _, err := Lock(ctx, "it", "testing", func(holder string) { t.Errorf("told %q", holder) }); err == nil {
+		t.Error("locked twice")
+	}
+	_ = f.Close()
+}
+
+func TestLockLetsOneIn(t *testing.T) {
+	ownLockDir(t)
+	var others []*exec.Cmd
+	for range 4 {
+		cmd := process(t, "20")
+		cmd.Stderr = os.Stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		others = append(others, cmd)
+	}
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			if err := contend(10); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	for _, cmd := range others {
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	}
+	nothingLeft(t)
+}

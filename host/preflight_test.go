@@ -1,0 +1,191 @@
+package host
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"libvirt.org/go/libvirtxml"
+)
+
+func TestVirtualises(t *testing.T) {
+	const head = "processor\t: 0\nmodel name\t: Some CPU with vmx in its name\n"
+	for name, test := range map[string]struct {
+		cpuinfo string
+		want    bool
+	}{
+		"Intel":              {head + "flags\t\t: fpu sse2 vmx ept\n", true},
+		"AMD":                {head + "flags\t\t: fpu svm npt\nbugs\t\t: none\n", true},
+		"neither":            {head + "flags\t\t: fpu sse2 hypervisor\n", false},
+		"part of a flag":     {head + "flags\t\t: fpu vmxnet svme\n", false},
+		"other flags' lines": {head + "flags\t\t: fpu\nvmx flags\t: vnmi ept vmx\n", false},
+		"no flags":           {head, false},
+		"nothing":            {"", false},
+	} {
+		if got := virtualises([]byte(test.cpuinfo)); got != test.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestOffersKVM(t *testing.T) {
+	guest := func(arch string, types ...string) libvirtxml.CapsGuest {
+		g := libvirtxml.CapsGuest{Arch: libvirtxml.CapsGuestArch{Name: arch}}
+		for _, t := range types {
+			g.Arch.Domains = append(g.Arch.Domains, libvirtxml.CapsGuestDomain{Type: t})
+		}
+		return g
+	}
+	for name, test := range map[string]struct {
+		guests []libvirtxml.CapsGuest
+		want   bool
+	}{
+		"both":          {[]libvirtxml.CapsGuest{guest("i686", "qemu"), guest("x86_64", "qemu", "kvm")}, true},
+		"emulated only": {[]libvirtxml.CapsGuest{guest("x86_64", "qemu")}, false},
+		"another arch":  {[]libvirtxml.CapsGuest{guest("x86_64", "qemu"), guest("i686", "kvm")}, false},
+		"none":          {nil, false},
+	} {
+		if got := offersKVM(libvirtxml.Caps{Guests: test.guests}); got != test.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestAvailableMiB(t *testing.T) {
+	for info, want := range map[string]int{
+		"MemTotal:  24 kB\nMemAvailable:    2097152 kB\n": 2048,
+		"MemAvailable: 1023 kB\n":                         0,
+		"MemTotal: 1 kB\n":                                -1,
+		"MemAvailable: many kB\n":                         -1,
+		"MemAvailable:\n":                                 -1,
+		"":                                                -1,
+	} {
+		if got := availableMiB([]byte(info)); got != want {
+			t.Errorf("%q: %d, want %d", info, got, want)
+		}
+	}
+}
+
+// fake is a host on libvirt's test driver, with a folder that is not there yet.
+func fake(t *testing.T) *Host {
+	t.Helper()
+	h, err := Connect("test:///default", filepath.Join(t.TempDir(), "not", "yet"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.Close)
+	return h
+}
+
+// taken is a port of 127.0.0.1 on which somebody listens.
+func taken(t *testing.T, protocol string) Port {
+	t.Helper()
+	local := net.IPv4(127, 0, 0, 1)
+	p := Port{Address: netip.MustParseAddr("127.0.0.1"), Protocol: protocol}
+	if protocol == "udp" {
+		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: local})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		p.Number = c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+		return p
+	}
+	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: local})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	p.Number = l.Addr().(*net.TCPAddr).AddrPort().Port()
+	return p
+}
+
+const (
+	muchMemory = 1 << 30 // MiB
+	muchDisk   = 1 << 60 // bytes
+)
+
+func prefixes(texts ...string) (ps []netip.Prefix) {
+	for _, p := range texts {
+		ps = append(ps, netip.MustParsePrefix(p))
+	}
+	return ps
+}
+
+func TestPreflight(t *testing.T) {
+	tcp, udp := taken(t, "tcp"), taken(t, "udp")
+	everywhere := tcp
+	everywhere.Address = netip.Addr{}
+	for name, test := range map[string]struct {
+		needs Needs
+		want  []string // each in the reason at its place; none where the host is fit
+	}{
+		"nothing":            {Needs{}, nil},
+		"what there is":      {Needs{MemoryMiB: 1, DiskBytes: 1, Tools: []string{"sh"}}, nil},
+		"a tool":             {Needs{Tools: []string{"sh", "no-such-tool"}}, []string{"no-such-tool"}},
+		"memory":             {Needs{MemoryMiB: muchMemory}, []string{"1073741824 MiB of memory"}},
+		"room":               {Needs{DiskBytes: muchDisk}, []string{"labctl image prune"}},
+		"KVM":                {Needs{KVM: true}, []string{"accel: kvm"}},
+		"a TCP port":         {Needs{Ports: []Port{tcp}}, []string{"/tcp of the host"}},
+		"a UDP port":         {Needs{Ports: []Port{udp}}, []string{"/udp of the host"}},
+		"a port everywhere":  {Needs{Ports: []Port{everywhere}}, []string{"/tcp of the host"}},
+		"any port":           {Needs{Ports: []Port{{Protocol: "tcp"}, {Protocol: "udp"}}}, nil},
+		"a port's other use": {Needs{Ports: []Port{{tcp.Address, udp.Number, "tcp"}}}, nil},
+		"a subnet": {
+			Needs{Subnets: prefixes("10.1.0.0/16", "10.3.0.0/24"), InUse: prefixes("192.168.0.0/16", "10.1.2.0/24", "10.1.0.0/24")},
+			[]string{"subnet 10.1.0.0/16 overlaps 10.1.2.0/24"},
+		},
+		"subnets beside each other": {Needs{Subnets: prefixes("10.1.0.0/24"), InUse: prefixes("10.1.1.0/24", "10.0.255.0/24")}, nil},
+		"everything at once": {
+			Needs{
+				KVM: true, Tools: []string{"no-such-tool", "nor-this"}, MemoryMiB: muchMemory, DiskBytes: muchDisk,
+				Subnets: prefixes("10.1.0.0/16"), InUse: prefixes("10.0.0.0/8"), Ports: []Port{tcp, udp},
+			},
+			[]string{"accel: kvm", "no-such-tool", "nor-this", "memory", "MiB are free", "overlaps 10.0.0.0/8", "/tcp", "/udp"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := fake(t)
+			err := Preflight(t.Context(), h, test.needs)
+			if len(test.want) == 0 {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			var unfits Unfits
+			if !errors.As(err, &unfits) || len(unfits) != len(test.want) {
+				t.Fatalf("%T %v; want %d reasons", err, err, len(test.want))
+			}
+			for i, u := range unfits {
+				if !strings.Contains(u.Error(), test.want[i]) || u.Fix == "" || !strings.Contains(err.Error(), u.Error()) {
+					t.Errorf("reason %d is %q; want %q in it, and a way out", i, u, test.want[i])
+				}
+			}
+		})
+	}
+}
+
+// A check changes nothing: the folder that room was looked for in is still not there.
+func TestPreflightMakesNothing(t *testing.T) {
+	h := fake(t)
+	if err := Preflight(t.Context(), h, Needs{DiskBytes: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(h.Dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s: %v", h.Dir, err)
+	}
+}
+
+func TestQuietOfNoLink(t *testing.T) {
+	if err := Quiet("no-such-link"); err == nil {
+		t.Error("a link that is not there is quiet")
+	}
+	if _, err := IsQuiet("no-such-link"); err == nil {
+		t.Error("a link that is not there is quiet or not")
+	}
+}

@@ -1,0 +1,191 @@
+//go:build e2e
+
+package images
+
+import (
+	"bufio"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mami-project/labctl/host"
+	"github.com/mami-project/labctl/topology"
+)
+
+// bootTime is the deadline of what takes seconds on an idle machine.
+const bootTime = 5 * time.Minute
+
+// cached is the base image of a recipe in the machine's own cache.
+func cached(t testing.TB, recipe string) Base {
+	t.Helper()
+	b, err := Open(t.Context(), filepath.Join(host.DefaultDir, "images"), builtIn(t, recipe))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// guestMachine is a node that runs under QEMU alone, with no way out.
+type guestMachine struct {
+	t      testing.TB
+	agent  net.Conn
+	lines  *bufio.Reader
+	serial string
+}
+
+// boot starts a node on the base; netdevs are QEMU's far ends of its NICs.
+func boot(t testing.TB, l topology.Lab, n topology.Node, k Keys, b Base, netdevs ...string) *guestMachine {
+	t.Helper()
+	dir := t.TempDir()
+	d := Disk{
+		Node: n.Name, Path: filepath.Join(dir, "disk.qcow2"), Base: b, Bytes: n.DiskBytes,
+		Files: func() ([]File, error) { return GuestFiles(l, n, k) },
+	}
+	if err := d.Create(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	socket, serial := filepath.Join(dir, "agent"), filepath.Join(dir, "serial")
+	args := []string{
+		"-accel", "tcg,thread=multi,tb-size=64", "-M", "pc", "-m", fmt.Sprint(n.MemoryMiB), "-nodefaults", "-display", "none",
+		"-kernel", b.KernelPath(), "-initrd", b.InitrdPath(), "-append", b.CommandLine,
+		"-drive", "if=virtio,format=qcow2,file=" + d.Path, "-serial", "file:" + serial, "-device", "virtio-rng-pci",
+		"-device", "virtio-serial", "-chardev", "socket,id=agent,server=on,wait=off,path=" + socket,
+		"-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
+	}
+	for i, c := range n.NICs {
+		args = append(args, "-netdev", fmt.Sprintf("%s,id=n%d", netdevs[i], i),
+			"-device", fmt.Sprintf("virtio-net-pci,romfile=,netdev=n%d,mac=%s", i, c.MAC))
+	}
+	qemu := exec.CommandContext(context.WithoutCancel(t.Context()), "qemu-system-x86_64", args...)
+	if err := qemu.Start(); err != nil {
+		t.Fatal(err)
+	}
+	m := &guestMachine{t: t, serial: serial}
+	t.Cleanup(func() {
+		_ = qemu.Process.Kill()
+		_ = qemu.Wait()
+		if t.Failed() {
+			text, _ := os.ReadFile(serial)
+			t.Logf("%s's console: %s", n.Name, text)
+		}
+	})
+	m.wait("QEMU listens", func() bool {
+		c, err := net.Dial("unix", socket)
+		if err != nil {
+			return false
+		}
+		m.agent, m.lines = c, bufio.NewReader(c)
+		return true
+	})
+	t.Cleanup(func() { _ = m.agent.Close() })
+	return m
+}
+
+func (m *guestMachine) wait(what string, done func() bool) {
+	m.t.Helper()
+	for end := time.Now().Add(bootTime); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			m.t.Fatalf("%s: not in %v", what, bootTime)
+		}
+	}
+}
+
+// sync waits until the agent answers.
+func (m *guestMachine) sync() {
+	m.t.Helper()
+	id := 0
+	m.wait("the agent answers", func() bool {
+		id++
+		_ = m.agent.SetDeadline(time.Now().Add(time.Second))
+		fmt.Fprintf(m.agent, "\xff{\"execute\":\"guest-sync\",\"arguments\":{\"id\":%d}}\n", id)
+		for {
+			line, err := m.lines.ReadString('\n')
+			if err != nil {
+				return false
+			}
+			if strings.Contains(line, fmt.Sprintf(`"return": %d}`, id)) {
+				return true
+			}
+		}
+	})
+}
+
+// call runs one of the agent's commands.
+func (m *guestMachine) call(command string, args, answer any) {
+	m.t.Helper()
+	_ = m.agent.SetDeadline(time.Now().Add(bootTime))
+	if err := json.NewEncoder(m.agent).Encode(map[string]any{"execute": command, "arguments": args}); err != nil {
+		m.t.Fatal(err)
+	}
+	line, err := m.lines.ReadString('\n')
+	if err != nil {
+		m.t.Fatalf("%s: %v", command, err)
+	}
+	var a struct{ Return, Error json.RawMessage }
+	if err := json.Unmarshal([]byte(line), &a); err != nil || a.Error != nil {
+		m.t.Fatalf("%s: %s", command, line)
+	}
+	if err := json.Unmarshal(a.Return, answer); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// sh runs a script and returns what it prints on either output.
+func (m *guestMachine) sh(script string) string {
+	m.t.Helper()
+	var started struct{ PID int }
+	m.call("guest-exec", map[string]any{"path": "/bin/sh", "arg": []string{"-c", "exec 2>&1; " + script}, "capture-output": true}, &started)
+	var s struct {
+		Exited bool
+		Out    string `json:"out-data"`
+	}
+	m.wait(script, func() bool {
+		m.call("guest-exec-status", map[string]any{"pid": started.PID}, &s)
+		return s.Exited
+	})
+	out, err := base64.StdEncoding.DecodeString(s.Out)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// ready waits until the node is up and says what is wrong with it.
+func (m *guestMachine) ready() {
+	m.t.Helper()
+	m.sync()
+	if got := m.sh("systemctl is-system-running --wait"); got != "running" {
+		m.t.Errorf("the system is %s:\n%s", got, m.sh("systemctl --failed; journalctl -p warning --no-pager"))
+	}
+}
+
+// prints compares what a script prints.
+func (m *guestMachine) prints(script, want string) {
+	m.t.Helper()
+	if got := m.sh(script); got != want {
+		m.t.Errorf("%s\n got: %s\nwant: %s", script, got, want)
+	}
+}
+
+// qemuToItsEnd runs a machine until it powers off, and returns its console.
+func qemuToItsEnd(t *testing.T, b Base, args ...string) (string, error) {
+	t.Helper()
+	serial := filepath.Join(t.TempDir(), "serial")
+	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
+	defer cancel()
+	err := exec.CommandContext(ctx, "qemu-system-x86_64", append([]string{
+		"-accel", "tcg", "-M", "pc", "-m", "256", "-nodefaults", "-display", "none", "-serial", "file:" + serial,
+		"-kernel", b.KernelPath(), "-initrd", b.InitrdPath(), "-append", b.CommandLine,
+	}, args...)...).Run()
+	text, readErr := os.ReadFile(serial)
+	return string(text), errors.Join(err, readErr)
+}

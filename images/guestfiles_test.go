@@ -1,0 +1,109 @@
+package images
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/crypto/ssh"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func TestPlainFilesOfBuiltInLab(t *testing.T) {
+	l := builtInLab(t)
+	for _, n := range l.Nodes {
+		t.Run(n.Name, func(t *testing.T) {
+			golden(t, filepath.Join("testdata", n.Name+".golden"), show(plainFiles(l, n)))
+		})
+	}
+}
+
+func show(files []File) []byte {
+	var b bytes.Buffer
+	for _, f := range files {
+		if f.Link != "" {
+			fmt.Fprintf(&b, "== %s -> %s\n", f.Path, f.Link)
+			continue
+		}
+		fmt.Fprintf(&b, "== %s %o\n%s", f.Path, f.Mode, f.Data)
+	}
+	return b.Bytes()
+}
+
+func golden(t *testing.T, path string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestGuestFilesHoldTheNodesKeys(t *testing.T) {
+	l := builtInLab(t)
+	k := madeKeys(t, l)
+	for _, n := range l.Nodes {
+		t.Run(n.Name, func(t *testing.T) {
+			files, err := GuestFiles(l, n, k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			byPath := make(map[string]File)
+			for _, f := range files {
+				byPath[f.Path] = f
+			}
+			isKey(t, byPath["/etc/ssh/ssh_host_ed25519_key"], k.hostKey(n.Name))
+			if f := byPath["/root/.ssh/authorized_keys"]; f.Mode != 0o600 || len(f.Data) == 0 {
+				t.Errorf("authorized_keys: mode %o, %d bytes", f.Mode, len(f.Data))
+			}
+			if n.Name != "tshark" {
+				if f, ok := byPath["/root/.ssh/id_ed25519"]; ok {
+					t.Errorf("it got the key %s", f.Path)
+				}
+				return
+			}
+			isKey(t, byPath["/root/.ssh/id_ed25519"], k.nodeKey(n.Name))
+			config := byPath["/etc/ssh/ssh_config.d/labctl.conf"].Data
+			if !bytes.Contains(config, []byte("\nStrictHostKeyChecking yes\n")) {
+				t.Errorf("ssh's configuration is %q", config)
+			}
+			known := byPath["/etc/ssh/ssh_known_hosts"].Data
+			for _, to := range n.Reaches {
+				if !bytes.Contains(known, []byte(to+","+to+".control,")) {
+					t.Errorf("%s is not known", to)
+				}
+			}
+			if bytes.Contains(known, []byte("influxdb")) {
+				t.Error("a node it does not reach is known")
+			}
+		})
+	}
+}
+
+// isKey says whether f holds the private key in the file path, for root alone.
+func isKey(t *testing.T, f File, path string) {
+	t.Helper()
+	want, err := publicKey(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := ssh.ParsePrivateKey(f.Data)
+	if err != nil {
+		t.Fatalf("%s: %v", f.Path, err)
+	}
+	if !bytes.Equal(want.Marshal(), got.PublicKey().Marshal()) || f.Mode != 0o600 {
+		t.Errorf("%s holds another key, or has mode %o", f.Path, f.Mode)
+	}
+}
