@@ -135,7 +135,7 @@ func (a Agent) call(ctx context.Context, command string, arguments map[string]an
 	answer, err := d.QemuAgentCommand(string(text), agentAnswer, 0)
 	if err != nil {
 		if errors.Is(err, libvirt.ERR_AGENT_UNRESPONSIVE) || errors.Is(err, libvirt.ERR_AGENT_UNSYNCED) {
-			return fmt.Errorf("%w: %s", ErrNoAgent, err)
+			return fmt.Errorf("%w: %w", ErrNoAgent, err)
 		}
 		return fmt.Errorf("%s: %w", command, err)
 	}

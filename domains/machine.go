@@ -62,16 +62,15 @@ func (m Machine) Create(context.Context) error {
 	if err != nil {
 		return err
 	}
-	switch s {
-	case libvirt.DOMAIN_RUNNING, libvirt.DOMAIN_PAUSED:
-	default:
-		// paused until its taps are quiet: the host must not speak on them
-		if err := d.CreateWithFlags(libvirt.DOMAIN_START_PAUSED); err != nil {
+	if s != libvirt.DOMAIN_RUNNING && s != libvirt.DOMAIN_PAUSED {
+		if err := m.start(d); err != nil {
 			return fmt.Errorf("start: %w", err)
 		}
-		s = libvirt.DOMAIN_PAUSED
 	}
 	if err := m.plug(); err != nil {
+		return err
+	}
+	if s, _, err = d.GetState(); err != nil {
 		return err
 	}
 	if s == libvirt.DOMAIN_PAUSED {
@@ -80,6 +79,14 @@ func (m Machine) Create(context.Context) error {
 		}
 	}
 	return nil
+}
+
+// start leaves the machine paused until its taps are quiet: the host must not speak on them.
+func (m Machine) start(d *libvirt.Domain) error {
+	if m.On.Fake() {
+		return d.Create() // it has no taps, and starts nothing paused
+	}
+	return d.CreateWithFlags(libvirt.DOMAIN_START_PAUSED)
 }
 
 // define returns the node's domain, made if it is not there. A running one is
@@ -197,10 +204,9 @@ func remove(h *host.Host, object, lab string) error {
 	if err := host.Stopped(d.Destroy()); err != nil {
 		return fmt.Errorf("stop: %w", err)
 	}
-	flags := libvirt.DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.DOMAIN_UNDEFINE_SNAPSHOTS_METADATA |
-		libvirt.DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+	flags := libvirt.DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
 	if !h.Fake() {
-		flags |= libvirt.DOMAIN_UNDEFINE_NVRAM
+		flags |= libvirt.DOMAIN_UNDEFINE_CHECKPOINTS_METADATA | libvirt.DOMAIN_UNDEFINE_NVRAM
 	}
 	if err := host.Gone(d.UndefineFlags(flags)); err != nil {
 		return fmt.Errorf("undefine: %w", err)

@@ -93,12 +93,14 @@ func finish(t *testing.T, cmd *exec.Cmd, meanwhile func(stderr string) bool) res
 
 // watched is a buffer that shows what it holds as it grows, until it has been of use.
 type watched struct {
-	bytes.Buffer
+	held bytes.Buffer // not embedded: its ReadFrom would pass Write by
 	each func(string) bool
 }
 
+func (w *watched) String() string { return w.held.String() }
+
 func (w *watched) Write(b []byte) (int, error) {
-	n, err := w.Buffer.Write(b)
+	n, err := w.held.Write(b)
 	if w.each != nil && w.each(w.String()) {
 		w.each = nil
 	}

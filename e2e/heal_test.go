@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"strings"
@@ -167,11 +168,15 @@ func nothingFallsBack(t *testing.T) {
 // arpIsAnsweredInPlace asks on the control network for an address on the test network.
 func arpIsAnsweredInPlace(t *testing.T) {
 	bridge := status(t).Networks[0].Segments[0].Bridge
+	const reached = "timeout 10 bash -c '</dev/tcp/%s/22'"
 	sh(t, "ip route add 10.7.2.40/32 dev "+bridge)
-	if trySh(t, "ping -c1 -W5 10.7.2.40") {
+	if trySh(t, fmt.Sprintf(reached, "10.7.2.40")) {
 		t.Error("iperf-client answers on the control network for its test address")
 	}
-	if !trySh(t, "ping -c1 -W20 10.7.1.40") {
+	if got := sh(t, "ip neigh show 10.7.2.40 dev "+bridge); strings.Contains(got, "lladdr") {
+		t.Errorf("iperf-client answers ARP on the control network for its test address: %s", got)
+	}
+	if !trySh(t, fmt.Sprintf(reached, "10.7.1.40")) {
 		t.Error("iperf-client does not answer at its control address")
 	}
 	sh(t, "ip route del 10.7.2.40/32 dev "+bridge)

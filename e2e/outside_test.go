@@ -92,6 +92,9 @@ func onlyPublishedPortsAreOpen(t *testing.T) {
 	if got := sh(t, fmt.Sprintf(banner, "10.7.1.40", "22")); !strings.HasPrefix(got, "SSH-2.0") {
 		t.Errorf("the host itself does not reach iperf-client's ssh: %q", got)
 	}
+	if !trySh(t, "ping -c1 -W20 10.7.1.40") {
+		t.Error("the host itself does not ping iperf-client")
+	}
 	// all at once: each of these runs into its time limit
 	var script strings.Builder
 	for _, at := range []string{"10.7.1.40", "10.7.1.41", "10.7.1.42", "10.7.1.43", "10.7.2.40", "10.7.2.41", "192.0.2.1"} {

@@ -12,7 +12,7 @@ import (
 	"libvirt.org/go/libvirt"
 )
 
-// Where labctl keeps everything of its own: the image cache and one folder a lab.
+// DefaultDir is where labctl keeps everything of its own: the image cache and one folder a lab.
 const DefaultDir = "/var/lib/labctl"
 
 // Host is a connection to the machine that labs run on.

@@ -1,6 +1,7 @@
 package host_test
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -213,8 +214,8 @@ func TestErrorCodes(t *testing.T) {
 
 func TestConnectSaysWhatToDo(t *testing.T) {
 	_, err := host.Connect("test:///no/such/node.xml", t.TempDir())
-	unfit, ok := err.(host.Unfit)
-	if !ok || unfit.Fix == "" || !strings.Contains(err.Error(), "test:///no/such/node.xml") {
+	var unfit host.Unfit
+	if !errors.As(err, &unfit) || unfit.Fix == "" || !strings.Contains(err.Error(), "test:///no/such/node.xml") {
 		t.Errorf("%T %v", err, err)
 	}
 }

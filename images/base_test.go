@@ -60,7 +60,7 @@ func TestOpenFindsDamage(t *testing.T) {
 		"a byte changed":        {func(b Base) error { return os.WriteFile(b.Disk(), []byte("dusk.qcow2"), 0o644) }, diskFile},
 		"cut short":             {func(b Base) error { return os.Truncate(b.InitrdPath(), 1) }, initrdFile},
 		"gone":                  {func(b Base) error { return os.Remove(b.KernelPath()) }, kernelFile},
-		"manifest of nothing":   {func(b Base) error { return overwrite(b, "{}") }, manifestFile},
+		"manifest of no files":  {func(b Base) error { b.Files = nil; return errors.Join(overwrite(b, ""), writeManifest(b)) }, manifestFile},
 		"manifest of no JSON":   {func(b Base) error { return overwrite(b, "") }, manifestFile},
 		"another recipe's file": {func(b Base) error { b.Digest = "0"; return errors.Join(overwrite(b, ""), writeManifest(b)) }, manifestFile},
 	} {

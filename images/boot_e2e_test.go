@@ -4,6 +4,7 @@ package images
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -33,10 +34,10 @@ func TestNodesBoot(t *testing.T) {
 	looksRight(mi, l, influx)
 	captures(mt, tshark)
 
-	// to the host and the network beyond the test's, nothing
+	// the test network is reached by its NIC or not at all
 	mc.prints("ip -oneline route get 10.7.2.41 | grep -o 'dev eth1 src 10.7.2.40'", "dev eth1 src 10.7.2.40")
-	mc.prints("ip link set eth1 down; ip route get 10.7.2.41; ip link set eth1 up", "RTNETLINK answers: Network is unreachable")
-	mt.prints("ip route get 10.7.2.41", "RTNETLINK answers: Network is unreachable")
+	mc.prints("ip link set eth1 down; ip route get 10.7.2.41; ip link set eth1 up", "RTNETLINK answers: No route to host")
+	mt.prints("ip route get 10.7.2.41", "RTNETLINK answers: No route to host")
 
 	mi.wait("InfluxDB serves", func() bool {
 		return mi.sh("curl -s -o /dev/null -w '%{http_code}' http://10.7.1.43:8086/ping") == "204"
@@ -50,14 +51,28 @@ func TestNodesBoot(t *testing.T) {
 		"No ED25519 host key is known for unknown and you have requested strict checking.\r\nHost key verification failed.")
 	mc.prints("HOME=/root ssh -o BatchMode=yes tshark hostname >/dev/null 2>&1 || echo refused", "refused")
 
-	mc.sh("echo kept >/root/kept; sync; touch /run/before; systemctl reboot")
-	mc.wait("the node is back", func() bool {
-		mc.sync()
-		return mc.sh("test -e /run/before || echo new") == "new"
+	mc.sh("echo kept >/root/kept; systemctl --no-block reboot")
+	mc.wait("it restarts", func() bool {
+		text, err := os.ReadFile(mc.serial)
+		return err == nil && strings.Contains(string(text), "reboot: Restarting system")
 	})
 	mc.ready()
 	looksRight(mc, l, client)
 	mc.prints("cat /root/kept", "kept")
+}
+
+// TestDebianNodeIsFitForTrafic looks for what the recipe debian has beside debian-slim.
+func TestDebianNodeIsFitForTrafic(t *testing.T) {
+	l := builtInLab(t)
+	m := boot(t, l, node(t, l, "iperf-server"), madeKeys(t, l), cached(t, "debian"), "hubport,hubid=0", "hubport,hubid=1")
+	m.ready()
+	login := func(script string) string { return "HOME=/root exec bash -lc '" + script + "'" }
+	m.prints(login("go env GOPATH GOOS GOARCH CGO_ENABLED; echo ${PATH%%:*}"), "/root/go\nlinux\namd64\n0\n/root/go/bin")
+	m.prints(login("git --version >/dev/null && make --version >/dev/null && echo both"), "both")
+	m.prints("cd /root && ls -d go/bin go/src share share/*", "ls: cannot access 'share/*': No such file or directory\ngo/bin\ngo/src\nshare")
+	// once trafic's sources are there
+	m.sh("mkdir -p /root/go/src/github.com/mami-project/trafic/docker/etc/flows")
+	m.prints(login("cd share && ls -F"), "flows@")
 }
 
 // looksRight looks for what holds for every node.
@@ -93,8 +108,7 @@ func looksRight(m *guestMachine, l topology.Lab, n topology.Node) {
 
 	m.prints("getent passwd root | cut -d: -f7", "/bin/bash")
 	m.prints("getent shadow root | cut -d: -f2", "*")
-	m.prints("command -v iperf3 dumpcap tshark influxd chronyd socat ethtool git | xargs -n1 basename | xargs",
-		"iperf3 dumpcap tshark influxd chronyd socat ethtool")
+	m.prints("for p in iperf3 dumpcap tshark influxd chronyd socat ethtool curl; do command -v $p >/dev/null || echo $p; done", "")
 	// the file system fills the disk, but for its own tables
 	var mib int64
 	if _, err := fmt.Sscan(m.sh("df --output=size --block-size=1M / | tail -n1"), &mib); err != nil || mib < n.DiskBytes>>20*95/100 {

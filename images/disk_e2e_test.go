@@ -70,20 +70,26 @@ func isEmpty(t *testing.T, dir string) {
 // noneRuns says which programs have dir in their command line, and what is mounted there.
 func noneRuns(t *testing.T, dir string) {
 	t.Helper()
-	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range lines {
-		text, err := os.ReadFile(p)
-		if err == nil && strings.Contains(string(text), dir) {
-			t.Errorf("still running: %q", text)
-		}
+	if left := running(dir); len(left) > 0 {
+		t.Errorf("still running: %q", left)
 	}
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil || strings.Contains(string(mounts), dir) {
 		t.Errorf("still mounted below %s, or %v", dir, err)
 	}
+}
+
+// running are the command lines of programs with dir in them.
+func running(dir string) []string {
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is valid
+	var found []string
+	for _, p := range lines {
+		text, err := os.ReadFile(p)
+		if err == nil && strings.Contains(string(text), dir) {
+			found = append(found, string(text))
+		}
+	}
+	return found
 }
 
 // readDisk runs debugfs's commands on a disk that is made.

@@ -4,32 +4,56 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 
 	"github.com/mami-project/labctl/images"
+	"github.com/mami-project/labctl/topology"
 )
 
 // openBases finds the base images that the lab's nodes stand on, and builds those
 // that the cache does not hold.
 func (b *Build) openBases(ctx context.Context, tell Tell) error {
-	b.Bases = map[string]images.Base{}
+	bases := map[string]images.Base{}
+	find := b.baseFinder()
 	for _, n := range b.Lab.Nodes {
-		if _, ok := b.Bases[n.Image]; ok {
-			continue
+		base, err := find(n)
+		if errors.As(err, new(images.NotBuilt)) {
+			var r images.Recipe
+			if r, err = images.BuiltIn(n.Image); err == nil {
+				base, err = BuildBase(ctx, b.On.ImageDir(), r, images.Options{}, tell)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		bases[n.Name] = base
+	}
+	b.Bases = bases
+	return nil
+}
+
+// baseFinder finds the base image that a node's disk stands on, or is to stand
+// on: a disk that is there keeps its own, also when its recipe has changed since.
+func (b Build) baseFinder() func(topology.Node) (images.Base, error) {
+	known := map[string]images.Base{} // by the image's name
+	return func(n topology.Node) (images.Base, error) {
+		if _, err := os.Stat(b.diskPath(n)); err == nil {
+			return images.BaseOf(b.diskPath(n))
+		}
+		if base, ok := known[n.Image]; ok {
+			return base, nil
 		}
 		r, err := images.BuiltIn(n.Image)
 		if err != nil {
-			return err
+			return images.Base{}, err
 		}
 		base, err := images.Find(b.On.ImageDir(), r)
-		if errors.As(err, new(images.NotBuilt)) {
-			base, err = BuildBase(ctx, b.On.ImageDir(), r, images.Options{}, tell)
+		if err == nil {
+			known[n.Image] = base
 		}
-		if err != nil {
-			return err
-		}
-		b.Bases[n.Image] = base
+		return base, err
 	}
-	return nil
 }
 
 // BuildBase builds the base image of a recipe into the cache dir.
@@ -45,20 +69,17 @@ func BuildBase(ctx context.Context, dir string, r images.Recipe, o images.Option
 // verifyBases reads the bases of the disks that the plan makes, whole, and
 // compares them with what was built.
 func (b *Build) verifyBases(ctx context.Context, p Plan, tell Tell) error {
-	todo := map[string]bool{}
-	for _, s := range p.Steps() {
-		todo[s.String()] = true
-	}
 	done := map[string]bool{}
-	for _, n := range b.Lab.Nodes {
-		if !todo["disk/"+n.Name] || done[n.Image] {
+	for _, s := range p.Steps() {
+		d, ok := s.Resource.(images.Disk)
+		if !ok || done[d.Base.Dir] {
 			continue
 		}
-		done[n.Image] = true
-		base := b.Bases[n.Image]
-		err := tell.work("verify", "image/"+n.Image, func() error { return base.Verify(ctx) })
+		done[d.Base.Dir] = true
+		resource := "image/" + d.Base.Recipe
+		err := tell.work("verify", resource, func() error { return d.Base.Verify(ctx) })
 		if err != nil {
-			return fmt.Errorf("verify image/%s: %w", n.Image, err)
+			return fmt.Errorf("verify %s: %w", resource, err)
 		}
 	}
 	return nil
@@ -67,17 +88,13 @@ func (b *Build) verifyBases(ctx context.Context, p Plan, tell Tell) error {
 // MissingBases are the base images that up would build.
 func (b Build) MissingBases() ([]string, error) {
 	var missing []string
-	seen := map[string]bool{}
+	find := b.baseFinder()
 	for _, n := range b.Lab.Nodes {
-		if seen[n.Image] {
+		if slices.Contains(missing, n.Image) {
 			continue
 		}
-		seen[n.Image] = true
-		r, err := images.BuiltIn(n.Image)
-		if err != nil {
-			return nil, err
-		}
-		if _, err := images.Find(b.On.ImageDir(), r); errors.As(err, new(images.NotBuilt)) {
+		_, err := find(n)
+		if errors.As(err, new(images.NotBuilt)) {
 			missing = append(missing, n.Image)
 		} else if err != nil {
 			return nil, err

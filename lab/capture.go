@@ -74,7 +74,7 @@ func (b Build) Capture(ctx context.Context, w CaptureWanted, out io.Writer) (Acc
 	agent := domains.Agent{On: b.On, Node: node}
 	// not bound to ctx, and in a group of its own: an interrupt ends dumpcap, whose
 	// last words are wanted, and not the way to it
-	cmd := exec.Command("ssh", append(b.SSHOptions(node), login, "--", captureScript(nic, w, pidFile))...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), "ssh", append(b.SSHOptions(node), login, "--", captureScript(nic, w, pidFile))...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	var words bytes.Buffer
 	cmd.Stdout, cmd.Stderr = out, &words
@@ -85,14 +85,22 @@ func (b Build) Capture(ctx context.Context, w CaptureWanted, out io.Writer) (Acc
 	go func() { ended <- cmd.Wait() }()
 	select {
 	case err = <-ended:
+		askToEnd(ctx, agent, pidFile) // dumpcap may not know yet that its reader has gone
 	case <-ctx.Done():
-		err = endCapture(ctx, agent, pidFile, cmd, ended)
+		askToEnd(ctx, agent, pidFile)
+		select {
+		case err = <-ended:
+		case <-time.After(captureEnd):
+			_ = cmd.Process.Kill()
+			err = <-ended
+		}
 	}
 	a, spoke := readAccount(words.String())
-	if !spoke && errors.Is(err, syscall.EPIPE) {
-		return Account{}, endCapture(ctx, agent, pidFile, cmd, ended) // whoever read it has seen enough
-	}
-	if !spoke {
+	switch {
+	case spoke:
+	case errors.Is(err, syscall.EPIPE):
+		return Account{}, nil // whoever read it has seen enough
+	default:
 		return Account{}, fmt.Errorf("capture in %s: %w: %s", node.Name, err, host.Excerpt(words.Bytes()))
 	}
 	after, err := m.Counters()
@@ -105,25 +113,20 @@ func (b Build) Capture(ctx context.Context, w CaptureWanted, out io.Writer) (Acc
 
 // addMirror adds what the mirror's counters have gone up by.
 func (a *Account) addMirror(before, after networks.Counters) {
-	a.Mirrored = after.Sent.Frames - before.Sent.Frames + after.Received.Frames - before.Received.Frames
-	a.NotCopied = after.Sent.Failed - before.Sent.Failed + after.Received.Failed - before.Received.Failed
+	a.Mirrored = rise(before.Sent.Frames, after.Sent.Frames) + rise(before.Received.Frames, after.Received.Frames)
+	a.NotCopied = rise(before.Sent.Failed, after.Sent.Failed) + rise(before.Received.Failed, after.Received.Failed)
 	a.TapDrops = after.Dropped - before.Dropped
 }
 
-// endCapture asks dumpcap to end, and waits until it has.
-func endCapture(ctx context.Context, agent domains.Agent, pidFile string, cmd *exec.Cmd, ended <-chan error) error {
+// rise is how far a counter of the kernel's that counts modulo 2³² has gone up.
+func rise(before, after uint64) uint64 { return uint64(uint32(after) - uint32(before)) }
+
+// askToEnd interrupts dumpcap, where it still runs: it then says its last words.
+func askToEnd(ctx context.Context, agent domains.Agent, pidFile string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), captureEnd)
 	defer cancel()
-	_, err := agent.Sh(ctx, fmt.Sprintf("read -r pid <%s && kill -INT \"$pid\"; rm -f %[1]s", pidFile))
-	if cmd.ProcessState != nil {
-		return err
-	}
-	select {
-	case werr := <-ended:
-		return errors.Join(err, werr)
-	case <-ctx.Done():
-		return errors.Join(err, cmd.Process.Kill())
-	}
+	// a node that does not answer has no dumpcap to end
+	_, _ = agent.Sh(ctx, fmt.Sprintf("read -r pid <%s && kill -INT \"$pid\"; rm -f %[1]s", pidFile))
 }
 
 // capturing is the node that captures, and its capture NIC.

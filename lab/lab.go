@@ -49,7 +49,7 @@ type Build struct {
 	On    *host.Host
 	Lab   topology.Lab
 	Tag   host.Tag
-	Bases map[string]images.Base // by the image's name; not needed to look or to remove
+	Bases map[string]images.Base // by the node's name; not needed to look or to remove
 	Accel string                 // topology.AccelKVM or topology.AccelTCG
 }
 

@@ -58,7 +58,7 @@ func (b Build) disk(n topology.Node, keys images.Keys) images.Disk {
 	return images.Disk{
 		Node:  n.Name,
 		Path:  b.diskPath(n),
-		Base:  b.Bases[n.Image],
+		Base:  b.Bases[n.Name],
 		Bytes: n.DiskBytes,
 		Files: func() ([]images.File, error) { return images.GuestFiles(b.Lab, n, keys) },
 	}
@@ -68,7 +68,7 @@ func (b Build) diskPath(n topology.Node) string { return b.dir(n.Name + ".qcow2"
 
 // machine is the domain of a node.
 func (b Build) machine(n topology.Node) domains.Machine {
-	base := b.Bases[n.Image]
+	base := b.Bases[n.Name]
 	return domains.Machine{
 		On:   b.On,
 		Node: n,

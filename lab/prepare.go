@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -46,7 +47,7 @@ func Prepare(h *host.Host, f topology.File, from string) (Build, error) {
 	if err != nil {
 		return Build{}, err
 	}
-	if err := sameAs(h, before, l); err != nil {
+	if err := sameAs(before, l); err != nil {
 		return Build{}, err
 	}
 	accel, err := accelerator(h, l.Accel)
@@ -68,7 +69,7 @@ func Prepare(h *host.Host, f topology.File, from string) (Build, error) {
 }
 
 // sameAs compares the lab as decided with what the marks on the host say.
-func sameAs(h *host.Host, marks []host.Tag, l topology.Lab) error {
+func sameAs(marks []host.Tag, l topology.Lab) error {
 	for _, t := range marks {
 		old, err := decideTag(t)
 		if err != nil {
@@ -140,10 +141,11 @@ func (b Build) Preflight(ctx context.Context, p Plan) error {
 	if err != nil {
 		return err
 	}
-	if err := b.publishedElsewhere(marks); err != nil {
-		return err
+	err = host.Preflight(ctx, b.On, needs)
+	if u := b.publishedElsewhere(marks); len(u) > 0 {
+		return errors.Join(u, err)
 	}
-	return host.Preflight(ctx, b.On, needs)
+	return err
 }
 
 // needs are what is wanted of the host for the plan's steps.
@@ -181,7 +183,7 @@ var tools = []string{"qemu-img", "qemu-storage-daemon", "debugfs", "e2fsck", "re
 
 // publishedElsewhere refuses a port of the host that another lab publishes: its
 // rules would win or lose unseen.
-func (b Build) publishedElsewhere(marks Marks) error {
+func (b Build) publishedElsewhere(marks Marks) host.Unfits {
 	var u host.Unfits
 	for _, t := range marks.Tags() {
 		other, err := decideTag(t)
@@ -199,10 +201,7 @@ func (b Build) publishedElsewhere(marks Marks) error {
 			}
 		}
 	}
-	if len(u) > 0 {
-		return u
-	}
-	return nil
+	return u
 }
 
 func publishes(l topology.Lab) []topology.Publish {

@@ -44,7 +44,7 @@ const (
 
 // How long the frames have to arrive everywhere once they were sent (s): far
 // longer than they take on a slow machine, and only waited for when one is lost.
-const arriveTime = 20
+const arriveTime = 10
 
 // flow is marked frames from one node to another.
 type flow struct {
@@ -278,7 +278,7 @@ func (p point) listen() string {
 link() { for d in /sys/class/net/*; do read -r mac <"$d/address"; [ "$mac" = "$1" ] && echo "${d##*/}"; done; }
 [ -e %[1]s/pid ] && read -r old <%[1]s/pid && kill "$old" 2>/dev/null
 rm -rf %[1]s; mkdir %[1]s; cd %[1]s
-dumpcap -q%[2]s -f 'udp dst port %[3]d' -a duration:300 -w %[1]s/frames </dev/null >log 2>&1 &
+dumpcap -q -f 'udp dst port %[3]d'%[2]s -a duration:300 -w %[1]s/frames </dev/null >log 2>&1 &
 echo $! >pid
 until grep -q ^File: log; do
 	kill -0 $! 2>/dev/null || { cat log >&2; exit 1; }
@@ -320,15 +320,14 @@ func (e experiment) gather(p point) string {
 		}
 	}
 	return fmt.Sprintf(`
-cd %s && read -r pid <pid || exit
-tries=0
+cd %s && read -r pid <pid && read -r start rest </proc/uptime || exit
 until :%s; do
-	tries=$((tries + 1))
-	[ $tries -gt %d ] && break
+	read -r now rest </proc/uptime
+	[ $((${now%%.*} - ${start%%.*})) -gt %d ] && break
 	sleep 0.05
 done
 kill -INT "$pid"
 while kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
 cat frames
-cd / && rm -rf %[1]s`, captureDir, all.String(), arriveTime*20)
+cd / && rm -rf %[1]s`, captureDir, all.String(), arriveTime)
 }

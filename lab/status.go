@@ -180,7 +180,7 @@ func (b Build) networkStatus(states map[string]string) []NetworkStatus {
 			ns.Gateway = n.Gateway.String()
 		}
 		for _, s := range n.Segments {
-			state := states[networks.Segment{On: b.On, Network: n, Segment: s}.String()]
+			state := states[networks.Segment{On: b.On, Network: n, Segment: s, Tag: b.Tag}.String()]
 			ns.Segments = append(ns.Segments, SegmentStatus{s.Side, s.Object, s.Bridge, state})
 		}
 		all = append(all, ns)

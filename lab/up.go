@@ -74,13 +74,19 @@ func claim(ctx context.Context, h *host.Host, f topology.File, from string, tell
 	return b, made, err
 }
 
-// raise builds on the claim: base images, the plan, the wait, the proof.
+// raise builds on the claim: base images, then what the time is counted for.
 func (b *Build) raise(ctx context.Context, timeout time.Duration, tell Tell) (Proof, [][]Removable, error) {
 	if err := b.openBases(ctx, tell); err != nil {
 		return Proof{}, nil, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, TimedOut{timeout})
 	defer cancel()
+	proof, made, err := b.converge(ctx, tell)
+	return proof, made, overdue(ctx, err)
+}
+
+// converge is the plan, the wait and the proof.
+func (b *Build) converge(ctx context.Context, tell Tell) (Proof, [][]Removable, error) {
 	stages := b.Resources()
 	p, err := PlanUp(ctx, stages)
 	if err != nil {
@@ -96,12 +102,11 @@ func (b *Build) raise(ctx context.Context, timeout time.Duration, tell Tell) (Pr
 	if err != nil {
 		return Proof{}, made, err
 	}
-	err = Ready(ctx, stages, tell)
-	var proof Proof
-	if err == nil {
-		proof, err = b.Prove(ctx, tell)
+	if err := Ready(ctx, stages, tell); err != nil {
+		return Proof{}, made, err
 	}
-	return proof, made, overdue(ctx, err)
+	proof, err := b.Prove(ctx, tell)
+	return proof, made, err
 }
 
 // overdue puts the deadline or the signal that ended ctx before what was waited for.
@@ -122,7 +127,7 @@ func (t TimedOut) Error() string {
 
 // takeBack removes what a failed run made, last first, and says what it left.
 func takeBack(ctx context.Context, made [][]Removable, keep bool, tell Tell, err error) error {
-	if len(made) == 0 {
+	if count(made) == 0 {
 		return err
 	}
 	if keep {

@@ -59,6 +59,11 @@ func TestPublish(t *testing.T) {
 		must(t, a.Create(t.Context()))
 
 		t.Run("paths", func(t *testing.T) { publishedPaths(t) })
+		t.Run("paths without other firewalls", func(t *testing.T) {
+			sh(t, "iptables-save > $TMPDIR/rules; iptables -F; iptables -P FORWARD ACCEPT")
+			publishedPaths(t)
+			sh(t, "iptables-restore < $TMPDIR/rules")
+		})
 		t.Run("measured packets are not tracked", func(t *testing.T) { sidesUntracked(t, Wire{alpha.Networks[2]}) })
 		t.Run("changed by hand", func(t *testing.T) { publishHeals(t, a, alpha) })
 		t.Run("down of one leaves the other", func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/safchain/ethtool"
 	"golang.org/x/sys/unix"
@@ -91,8 +92,11 @@ func wireSegments(t *testing.T, w Wire) {
 	large := listen(t, "", w.Network.Wire.Ends[1].Link, unix.ETH_P_ALL)
 	handed := listen(t, "", "v-a", unix.ETH_P_ALL)
 	const size = 4 << 20
-	var l net.Listener
-	must(t, in("b", func() (err error) { l, err = net.Listen("tcp", "10.7.2.41:5201"); return err }))
+	var l *net.TCPListener
+	must(t, in("b", func() (err error) {
+		l, err = net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(10, 7, 2, 41), Port: 5201})
+		return err
+	}))
 	go func() {
 		_ = in("a", func() error {
 			c, err := net.DialTimeout("tcp", "10.7.2.41:5201", patience)
@@ -104,8 +108,10 @@ func wireSegments(t *testing.T, w Wire) {
 			return err
 		})
 	}()
+	must(t, l.SetDeadline(time.Now().Add(patience)))
 	c, err := l.Accept()
 	must(t, err)
+	must(t, c.SetDeadline(time.Now().Add(patience)))
 	n, err := io.Copy(io.Discard, c)
 	must(t, err)
 	if n != size {

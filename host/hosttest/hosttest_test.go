@@ -46,3 +46,22 @@ func TestDiff(t *testing.T) {
 		t.Errorf("a difference to itself:\n%s", got)
 	}
 }
+
+// fatal is a test that only remembers whether it was ended.
+type fatal struct {
+	testing.TB
+	ended bool
+}
+
+func (f *fatal) Helper()      {}
+func (f *fatal) Fatal(...any) { f.ended = true }
+
+func TestTheMachineItselfIsNotChanged(t *testing.T) {
+	for name, ended := range map[string]bool{"": true, "TestX": false} {
+		t.Setenv(inside, name)
+		f := &fatal{TB: t}
+		if requirePrivate(f); f.ended != ended {
+			t.Errorf("on the host of test %q: ended %v, want %v", name, f.ended, ended)
+		}
+	}
+}

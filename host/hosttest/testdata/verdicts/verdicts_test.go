@@ -9,7 +9,9 @@ import (
 	"github.com/mami-project/labctl/host/hosttest"
 )
 
-func TestPasses(t *testing.T) { hosttest.Private(t, func(t *testing.T) { t.Log("ran as", os.Getpid()) }) }
+func TestPasses(t *testing.T) {
+	hosttest.Private(t, func(t *testing.T) { t.Log("ran as", os.Getpid()) })
+}
 
 func TestFails(t *testing.T) { hosttest.Private(t, func(t *testing.T) { t.Error("deliberate") }) }
 
