@@ -91,8 +91,8 @@ func replaces(t *testing.T, before lab.Status) {
 // takes back what it made and exits 130.
 func TestInterruptedUp(t *testing.T) {
 	hosttest.Private(t, func(t *testing.T) {
-		isClean := clean(t)
 		untouched := hosttest.Foreign(t)
+		isClean := clean(t)
 		file := smallLab(t, "green")
 		for _, moment := range []string{
 			"create folder/green", "create keys/green", "create disk/one", "create machine/two", "wait machine/one",
@@ -124,7 +124,6 @@ func TestInterruptedUp(t *testing.T) {
 			must(t, "up", file)
 			must(t, "down")
 		})
-		removeForeign(t)
 		isClean()
 	})
 }
@@ -139,14 +138,6 @@ ip -br link | grep -E '^lc[btw][0-9a-f]{10}' || true
 nft list tables | grep labctl-`+name+` || true
 ls /run/labctl 2>/dev/null || true
 pgrep -a qemu || true`)
-}
-
-// removeForeign ends what hosttest.Foreign planted after the baseline.
-func removeForeign(t *testing.T) {
-	t.Helper()
-	sh(t, `virsh -c qemu:///system -q undefine labctl.foreign.node
-virsh -c qemu:///system -q net-destroy labctl.foreign.lan
-virsh -c qemu:///system -q net-undefine labctl.foreign.lan`)
 }
 
 // TestUpThatFails holds up to what it promises when it cannot work: a clear
@@ -173,7 +164,7 @@ func TestUpThatFails(t *testing.T) {
 		})
 		t.Run("a port that is taken", func(t *testing.T) {
 			listener := startListening(t, "2022")
-			fails(t, 4, []string{"port 2022/tcp", "is taken"}, "up", with("nics: [{network: control}", `publish: ["2022:22"], nics: [{network: control}`))
+			fails(t, 4, []string{"port 2022/tcp", "is taken"}, "up", with("memory: 256MiB", "memory: 256MiB\n    publish: [\"2022:22\"]"))
 			listener()
 			after(t)
 		})
@@ -222,7 +213,7 @@ func startListening(t *testing.T, port string) (stop func()) {
 func TestBrokenImage(t *testing.T) {
 	hosttest.Private(t, func(t *testing.T) {
 		isClean := clean(t)
-		dir := t.TempDir()
+		const dir = "/run/elsewhere"
 		base := sh(t, "basename $(ls -dt /var/lib/labctl/images/debian-slim-* | head -1)")
 		inside := dir + "/images/" + base + "/"
 		restore := func() {
@@ -273,7 +264,14 @@ func TestBrokenImage(t *testing.T) {
 			sh(t, "umount /mnt")
 			after(t)
 		})
-		sh(t, "rm -rf "+dir+"/images")
+		t.Run("a folder that QEMU does not get to", func(t *testing.T) {
+			restore()
+			sh(t, "mkdir -m 700 /run/closed; mv "+dir+" /run/closed/")
+			fails(t, 4, []string{"QEMU cannot pass through /run/closed", "chmod o+x /run/closed"}, "--dir", "/run/closed/elsewhere", "up", file)
+			sh(t, "mv /run/closed/* /run/; rmdir /run/closed")
+			after(t)
+		})
+		sh(t, "rm -rf "+dir)
 		isClean()
 	})
 }

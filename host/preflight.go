@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -46,7 +47,7 @@ func (u Unfits) Error() string {
 }
 
 var checks = []func(context.Context, *Host, Needs) (Unfits, error){
-	hasKVM, hasTools, hasMemory, hasRoom, hasFreeSubnets, hasFreePorts,
+	hasKVM, hasTools, hasMemory, isPassable, hasRoom, hasFreeSubnets, hasFreePorts,
 }
 
 // Preflight looks whether the host can give what is needed, before anything is
@@ -116,6 +117,29 @@ func availableMiB(info []byte) int {
 		}
 	}
 	return -1
+}
+
+// isPassable looks whether QEMU, which libvirt runs as a user of its own, gets as
+// far as labctl's folder.
+func isPassable(_ context.Context, h *Host, n Needs) (Unfits, error) {
+	if n.DiskBytes == 0 || h.Fake() {
+		return nil, nil
+	}
+	for dir := filepath.Clean(h.Dir); ; dir = filepath.Dir(dir) {
+		i, err := os.Stat(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if err == nil && i.Mode().Perm()&0o001 == 0 {
+			return Unfits{{
+				fmt.Sprintf("QEMU cannot pass through %s (mode %s) to the machines' disks in %s", dir, i.Mode().Perm(), h.Dir),
+				"give labctl a folder that others may pass to (--dir), as " + DefaultDir + ", or chmod o+x " + dir,
+			}}, nil
+		}
+		if dir == "/" || dir == "." {
+			return nil, nil
+		}
+	}
 }
 
 func hasRoom(_ context.Context, h *Host, n Needs) (Unfits, error) {

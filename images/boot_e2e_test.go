@@ -72,7 +72,7 @@ func TestDebianNodeIsFitForTrafic(t *testing.T) {
 	m.prints("cd /root && ls -d go/bin go/src share share/*", "ls: cannot access 'share/*': No such file or directory\ngo/bin\ngo/src\nshare")
 	// once trafic's sources are there
 	m.sh("mkdir -p /root/go/src/github.com/mami-project/trafic/docker/etc/flows")
-	m.prints(login("cd share && ls -F"), "flows@")
+	m.prints(login("ls -F ~/share"), "flows@")
 }
 
 // looksRight looks for what holds for every node.

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/mami-project/labctl/host"
 )
 
 // workDir tells a test that it is to be killed, and the folder to work in.
@@ -69,4 +71,9 @@ func TestBuildKilled(t *testing.T) {
 		t.Fatal("it ended before it was killed:", err)
 	}
 	noneRuns(t, dir)
+	unlock, err := host.Lock(t.Context(), "images", t.Name(), func(string) {})
+	if err != nil {
+		t.Fatal("the next build would wait for the dead one:", err)
+	}
+	unlock()
 }

@@ -142,7 +142,6 @@ func (p Publish) chains() ([]chain, error) {
 			if n.Gateway.IsValid() {
 				gateway := netip.PrefixFrom(n.Gateway, n.Gateway.BitLen())
 				guard.add(from, daddr(loopback), drop)
-				guard.add(from, saddr(loopback), drop)
 				input.add(notFrom, iif(expr.CmpOpNeq, "lo"), daddr(gateway), drop)
 				prerouting.add(notFrom, daddr(gateway), accept)
 			}

@@ -60,9 +60,9 @@ func TestPublish(t *testing.T) {
 
 		t.Run("paths", func(t *testing.T) { publishedPaths(t) })
 		t.Run("paths without other firewalls", func(t *testing.T) {
-			sh(t, "iptables-save > $TMPDIR/rules; iptables -F; iptables -P FORWARD ACCEPT")
+			rules := sh(t, "iptables-save -t filter; iptables -F; iptables -P FORWARD ACCEPT")
 			publishedPaths(t)
-			sh(t, "iptables-restore < $TMPDIR/rules")
+			sh(t, "iptables-restore <<'END'\n%s\nEND", rules)
 		})
 		t.Run("measured packets are not tracked", func(t *testing.T) { sidesUntracked(t, Wire{alpha.Networks[2]}) })
 		t.Run("changed by hand", func(t *testing.T) { publishHeals(t, a, alpha) })
@@ -89,6 +89,7 @@ func TestPublish(t *testing.T) {
 
 // publishedPaths tries who reaches what, and as whom.
 func publishedPaths(t *testing.T) {
+	arriving := listen(t, "outside", "eth0", unix.ETH_P_IP)
 	for _, p := range []struct{ from, network, to, want, why string }{
 		{"outside", "tcp", "192.0.2.1:2222", "tshark to 192.0.2.2", "a published port answers, and sees the client"},
 		{"outside", "udp", "192.0.2.1:5555", "tshark to 192.0.2.2", "UDP too"},
@@ -135,6 +136,11 @@ func publishedPaths(t *testing.T) {
 				t.Errorf("answers %q, want %q: %s", got, p.want, p.why)
 			}
 		})
+	}
+	for f := arriving.next(time.Second); f != nil; f = arriving.next(100 * time.Millisecond) {
+		if source := netip.AddrFrom4([4]byte(f[26:30])); source != netip.MustParseAddr("192.0.2.1") {
+			t.Errorf("a packet left the host from %s", source)
+		}
 	}
 }
 

@@ -36,12 +36,15 @@ func asRoot(c *cli.Context) (*host.Host, error) {
 	return connect(c)
 }
 
+// euid is who labctl runs as.
+var euid = os.Geteuid
+
 func needRoot(c *cli.Context) error {
-	if os.Geteuid() == 0 {
+	if euid() == 0 {
 		return nil
 	}
 	return host.Unfit{
-		What: c.Command.FullName() + " changes the host and runs as root",
+		What: c.Command.HelpName + " changes the host and runs as root",
 		Fix:  "sudo " + strings.Join(os.Args, " "),
 	}
 }
@@ -53,11 +56,11 @@ func arguments(c *cli.Context, least, most int) ([]string, error) {
 	args := c.Args().Slice()
 	for _, a := range args {
 		if strings.HasPrefix(a, "-") && a != "-" {
-			return nil, usage{fmt.Sprintf("flags go before arguments: labctl %s %s …", c.Command.FullName(), a)}
+			return nil, usage{fmt.Sprintf("flags go before arguments: %s %s …", c.Command.HelpName, a)}
 		}
 	}
 	if len(args) < least || most >= 0 && len(args) > most {
-		return nil, usage{fmt.Sprintf("%d arguments where labctl %s takes %s", len(args), c.Command.FullName(), argumentsText(c))}
+		return nil, usage{fmt.Sprintf("%d arguments where %s takes %s", len(args), c.Command.HelpName, argumentsText(c))}
 	}
 	return args, nil
 }

@@ -19,7 +19,7 @@ var captureCommand = &cli.Command{
 		"labctl capture -w - | wireshark -k -i -",
 	Flags: []cli.Flag{
 		labFlag,
-		&cli.StringFlag{Name: "write", Aliases: []string{"w"}, Usage: "`FILE` to write, - for stdout", Required: true},
+		&cli.StringFlag{Name: "write", Aliases: []string{"w"}, Usage: "`FILE` to write, - for stdout"},
 		&cli.StringFlag{Name: "node", Usage: "`NAME` of the node that captures; not needed where there is only one"},
 		&cli.StringFlag{Name: "filter", Usage: "capture `FILTER` in libpcap's language"},
 		&cli.UintFlag{Name: "count", Usage: "end after `N` frames"},
@@ -32,6 +32,9 @@ var captureCommand = &cli.Command{
 func runCapture(c *cli.Context) error {
 	if _, err := arguments(c, 0, 0); err != nil {
 		return err
+	}
+	if c.String("write") == "" {
+		return usage{"labctl capture takes --write FILE, or --write - for stdout"}
 	}
 	if d := c.Duration("duration"); d < 0 || d%time.Second != 0 {
 		return usage{"--duration takes whole seconds"}

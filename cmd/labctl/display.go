@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -29,7 +30,7 @@ func newDisplay(c *cli.Context) display {
 		return &jsonLines{w: w}
 	}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return &live{bars: mpb.New(mpb.WithOutput(w), mpb.WithAutoRefresh()), of: map[string]*work{}}
+		return newLive(mpb.WithOutput(w), mpb.WithAutoRefresh())
 	}
 	return &plain{w: w, since: map[string]time.Time{}}
 }
@@ -101,11 +102,17 @@ type live struct {
 	of   map[string]*work
 }
 
+func newLive(options ...mpb.ContainerOption) *live {
+	return &live{bars: mpb.New(options...), of: map[string]*work{}}
+}
+
 // work is one moving line.
 type work struct {
 	bar   *mpb.Bar
 	since time.Time
-	note  string // what is waited for; read and written under live's lock
+	// What is waited for. It is read while a line is drawn, for which live's lock
+	// cannot be held: whoever tells holds it until the line is drawn.
+	note atomic.Value
 }
 
 func (l *live) tell(e lab.Event) {
@@ -117,7 +124,7 @@ func (l *live) tell(e lab.Event) {
 		l.of[key] = l.start(key, e.Time)
 	case lab.Notes:
 		if w := l.of[key]; w != nil {
-			w.note = e.Note
+			w.note.Store(e.Note)
 		} else {
 			fmt.Fprintf(l.bars, "%s: %s\n", key, e.Note)
 		}
@@ -136,12 +143,10 @@ func (l *live) start(key string, since time.Time) *work {
 	w := &work{since: since}
 	w.bar = l.bars.New(1, mpb.SpinnerStyle(), mpb.BarRemoveOnComplete(), mpb.BarWidth(1),
 		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			if w.note == "" {
-				return " " + key
+			if note := w.note.Load(); note != nil {
+				return fmt.Sprintf(" %s: %s", key, note)
 			}
-			return " " + key + ": " + w.note
+			return " " + key
 		})))
 	return w
 }

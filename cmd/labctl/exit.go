@@ -67,9 +67,14 @@ func noCommand(c *cli.Context) error {
 	if name == "" {
 		return cli.ShowAppHelp(c)
 	}
-	what := fmt.Sprintf("there is no command %q", name)
-	if near := cli.SuggestCommand(c.App.Commands, name); near != "" {
-		what += "; did you mean " + near + "?"
+	return noSuchCommand(c.App.Commands, name, "labctl")
+}
+
+// noSuchCommand says that none of the commands of parent has that name.
+func noSuchCommand(commands []*cli.Command, name, parent string) error {
+	what := fmt.Sprintf("there is no command %s %s.", parent, name)
+	if near := cli.SuggestCommand(commands, name); near != "" {
+		what += " " + near
 	}
-	return usage{what + " (labctl --help lists them)"}
+	return usage{fmt.Sprintf("%s (%s --help lists them)", what, parent)}
 }

@@ -38,7 +38,7 @@ var imageCommand = &cli.Command{
 
 func noImageCommand(c *cli.Context) error {
 	if name := c.Args().First(); name != "" {
-		return usage{fmt.Sprintf("there is no command image %q (labctl image --help lists them)", name)}
+		return noSuchCommand(c.Command.Subcommands, name, "labctl image")
 	}
 	return cli.ShowSubcommandHelp(c)
 }

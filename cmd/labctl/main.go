@@ -34,12 +34,19 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 }
 
 func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
+	commands := []*cli.Command{
+		upCommand, downCommand, planCommand, statusCommand, listCommand, checkCommand, verifyCommand,
+		sshCommand, execCommand, consoleCommand, cpCommand, captureCommand,
+		imageCommand, initCommand, schemaCommand, versionCommand, completionCommand, helpCommand,
+	}
+	furnish(commands)
 	return &cli.App{
 		Name:                 "labctl",
 		Usage:                "build a network-measurement lab on a KVM host from one file, and take it away without a trace",
 		Description:          exitCodes,
 		Version:              lab.Version(),
 		HideVersion:          true, // labctl version tells it
+		HideHelpCommand:      true, // helpCommand stands in its place
 		Reader:               stdin,
 		Writer:               stdout,
 		ErrWriter:            stderr,
@@ -48,11 +55,16 @@ func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		ExitErrHandler:       func(*cli.Context, error) {}, // exit codes are decided in run alone
 		OnUsageError:         usageError,
 		Action:               noCommand,
-		Flags:                []cli.Flag{connectFlag, dirFlag},
-		Commands: []*cli.Command{
-			upCommand, downCommand, planCommand, statusCommand, listCommand, checkCommand, verifyCommand,
-			sshCommand, execCommand, consoleCommand, cpCommand, captureCommand,
-			imageCommand, initCommand, schemaCommand, versionCommand, completionCommand,
-		},
+		Flags:                []cli.Flag{connectFlag, dirFlag, cli.HelpFlag},
+		Commands:             commands,
+	}
+}
+
+// furnish gives every command what the library gives to the first level alone.
+func furnish(commands []*cli.Command) {
+	for _, c := range commands {
+		c.OnUsageError = usageError
+		c.HideHelpCommand = true
+		furnish(c.Subcommands)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -79,11 +80,17 @@ var completionCommand = &cli.Command{
 	Action: runCompletion,
 }
 
-// The library completes when it is called with the words so far and its own flag.
+// The library completes when it is called with the words so far and its own flag,
+// and flags when the last of the words begins one.
 const completion = `_labctl() {
-	local words
-	words=$("${COMP_WORDS[@]:0:COMP_CWORD}" --generate-bash-completion 2>/dev/null)
-	mapfile -t COMPREPLY < <(compgen -W "$words" -- "${COMP_WORDS[COMP_CWORD]}")
+	local current="${COMP_WORDS[COMP_CWORD]}" words
+	local -a call=("${COMP_WORDS[@]:0:COMP_CWORD}")
+	case $current in
+	-) call+=(-) ;;
+	-*) call+=("$current") ;;
+	esac
+	words=$("${call[@]}" --generate-bash-completion 2>/dev/null)
+	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }
 complete -o default -F _labctl labctl
 `
@@ -94,4 +101,27 @@ func runCompletion(c *cli.Context) error {
 	}
 	_, err := fmt.Fprint(c.App.Writer, completion)
 	return err
+}
+
+var helpCommand = &cli.Command{
+	Name:      "help",
+	Usage:     "tell of a command",
+	ArgsUsage: "[COMMAND…]",
+	Action:    runHelp,
+}
+
+func runHelp(c *cli.Context) error {
+	names, err := arguments(c, 0, -1)
+	if err != nil {
+		return err
+	}
+	parent, commands := c.App.Name, c.App.Commands
+	for _, name := range names {
+		i := slices.IndexFunc(commands, func(k *cli.Command) bool { return k.HasName(name) })
+		if i < 0 {
+			return noSuchCommand(commands, name, parent)
+		}
+		parent, commands = parent+" "+name, commands[i].Subcommands
+	}
+	return c.App.RunContext(c.Context, slices.Concat([]string{c.App.Name}, names, []string{"--help"}))
 }

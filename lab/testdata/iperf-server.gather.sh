@@ -1,9 +1,8 @@
 
-cd /run/labctl-proof && read -r pid <pid || exit
-tries=0
+cd /run/labctl-proof && read -r pid <pid && read -r start rest </proc/uptime || exit
 until : && grep -aqF 'labctl-proof 00112233445566ff 0 3 ' frames && grep -aqF 'labctl-proof 00112233445566ff 1 3 ' frames; do
-	tries=$((tries + 1))
-	[ $tries -gt 400 ] && break
+	read -r now rest </proc/uptime
+	[ $((${now%.*} - ${start%.*})) -gt 10 ] && break
 	sleep 0.05
 done
 kill -INT "$pid"
