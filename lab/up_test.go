@@ -30,9 +30,10 @@ nodes:
   two: {memory: 128MiB, nics: [{network: control}, {network: test, side: b}]}
 `
 
-// putBase puts what passes for the base image of a recipe into the cache.
-func putBase(t *testing.T, h *host.Host, recipe string) {
+// putBase puts what passes for the base image of the recipe debian-slim into the cache.
+func putBase(t *testing.T, h *host.Host) {
 	t.Helper()
+	const recipe = "debian-slim"
 	r, err := images.BuiltIn(recipe)
 	must(t, err)
 	dir := filepath.Join(h.ImageDir(), r.ID())
@@ -71,7 +72,7 @@ func clean(t *testing.T, h *host.Host) {
 func TestUpThatFailsTakesBackWhatItMade(t *testing.T) {
 	noTools(t)
 	h := newHost(t)
-	putBase(t, h, "debian-slim")
+	putBase(t, h)
 	var r recorder
 	_, _, err := Up(t.Context(), h, loadFile(t, sidedLab), Wanted{From: "lab.yaml", Timeout: time.Minute}, r.tell)
 	if err == nil || !strings.Contains(err.Error(), "create network/test.a: ") {
@@ -84,7 +85,7 @@ func TestUpThatFailsTakesBackWhatItMade(t *testing.T) {
 func TestUpThatFailsKeepsForALook(t *testing.T) {
 	noTools(t)
 	h := newHost(t)
-	putBase(t, h, "debian-slim")
+	putBase(t, h)
 	var r recorder
 	_, _, err := Up(t.Context(), h, loadFile(t, sidedLab), Wanted{Keep: true, Timeout: time.Minute}, r.tell)
 	if err == nil {
@@ -110,7 +111,7 @@ func TestUpThatFailsKeepsForALook(t *testing.T) {
 func TestUpThatFailsLeavesWhatWasThere(t *testing.T) {
 	noTools(t)
 	h := newHost(t)
-	putBase(t, h, "debian-slim")
+	putBase(t, h)
 	b := prepare(t, h, sidedLab)
 	must(t, b.folder().Create(t.Context()))
 	must(t, b.segments()[0].Create(t.Context()))
@@ -128,7 +129,7 @@ func TestUpInterruptedTakesBackWhatItMade(t *testing.T) {
 	for _, at := range []string{"folder/sided", "image/debian-slim", "network/control"} {
 		t.Run(at, func(t *testing.T) {
 			h := newHost(t)
-			putBase(t, h, "debian-slim")
+			putBase(t, h)
 			ctx, cancel := context.WithCancel(t.Context())
 			var r recorder
 			_, _, err := Up(ctx, h, loadFile(t, sidedLab), Wanted{Timeout: time.Minute}, func(e Event) {
@@ -149,7 +150,7 @@ func TestUpInterruptedTakesBackWhatItMade(t *testing.T) {
 func TestUpInNoTime(t *testing.T) {
 	noTools(t)
 	h := newHost(t)
-	putBase(t, h, "debian-slim")
+	putBase(t, h)
 	_, _, err := Up(t.Context(), h, loadFile(t, sidedLab), Wanted{Timeout: time.Nanosecond}, deaf)
 	if !errors.As(err, new(TimedOut)) {
 		t.Errorf("%v", err)
@@ -160,7 +161,7 @@ func TestUpInNoTime(t *testing.T) {
 func TestUpWithACorruptBase(t *testing.T) {
 	noTools(t)
 	h := newHost(t)
-	putBase(t, h, "debian-slim")
+	putBase(t, h)
 	kernels, err := filepath.Glob(filepath.Join(h.ImageDir(), "*", "kernel"))
 	must(t, err)
 	must(t, os.WriteFile(kernels[0], []byte("KERNEL"), 0o644))
@@ -174,7 +175,7 @@ func TestUpWithACorruptBase(t *testing.T) {
 func TestUpOfAChangedLab(t *testing.T) {
 	noTools(t)
 	h := newHost(t)
-	putBase(t, h, "debian-slim")
+	putBase(t, h)
 	old := prepare(t, h, strings.Replace(plainLab, "name: plain", "name: sided", 1))
 	put(t, old)
 	_, _, err := Up(t.Context(), h, loadFile(t, sidedLab), Wanted{Timeout: time.Minute}, deaf)
@@ -213,7 +214,7 @@ func TestMissingBases(t *testing.T) {
 	if d := cmp.Diff([]string{"debian", "debian-slim"}, missing()); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
-	putBase(t, h, "debian-slim")
+	putBase(t, h)
 	if d := cmp.Diff([]string{"debian"}, missing()); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}

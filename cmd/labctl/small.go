@@ -86,7 +86,7 @@ const completion = `_labctl() {
 	local current="${COMP_WORDS[COMP_CWORD]}" words
 	local -a call=("${COMP_WORDS[@]:0:COMP_CWORD}")
 	case $current in
-	-) call+=(-) ;;
+	- | --) call+=(-) ;;
 	-*) call+=("$current") ;;
 	esac
 	words=$("${call[@]}" --generate-bash-completion 2>/dev/null)
@@ -114,6 +114,9 @@ func runHelp(c *cli.Context) error {
 	names, err := arguments(c, 0, -1)
 	if err != nil {
 		return err
+	}
+	if len(names) == 0 {
+		return cli.ShowAppHelp(c)
 	}
 	parent, commands := c.App.Name, c.App.Commands
 	for _, name := range names {
