@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"libvirt.org/go/libvirt"
@@ -65,10 +66,10 @@ func (a Agent) Exec(ctx context.Context, input []byte, command ...string) (Resul
 	}
 }
 
-// Sh runs a shell script in the node and returns what it printed; a script that
-// fails is an error which holds what it said.
-func (a Agent) Sh(ctx context.Context, script string) ([]byte, error) {
-	r, err := a.Exec(ctx, nil, "/bin/sh", "-c", script)
+// Bash runs a script of the shell that every base image has, and returns what it
+// printed; a script that fails is an error which holds what it said.
+func (a Agent) Bash(ctx context.Context, script string) ([]byte, error) {
+	r, err := a.Exec(ctx, nil, "/bin/bash", "-c", script)
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +77,39 @@ func (a Agent) Sh(ctx context.Context, script string) ([]byte, error) {
 		return r.Out, fmt.Errorf("exit status %d: %s", r.Code, host.Excerpt(r.Err))
 	}
 	return r.Out, nil
+}
+
+// The most that is read of a file in a node (bytes).
+const fileMost = 1 << 20
+
+// ReadFile reads the beginning of a file in the node, at most 1 MiB of it.
+func (a Agent) ReadFile(ctx context.Context, path string) ([]byte, error) {
+	var handle int
+	if err := a.call(ctx, "guest-file-open", map[string]any{"path": path, "mode": "r"}, &handle); err != nil {
+		return nil, err
+	}
+	var read struct {
+		Text []byte `json:"buf-b64"`
+	}
+	err := a.call(ctx, "guest-file-read", map[string]any{"handle": handle, "count": fileMost}, &read)
+	return read.Text, errors.Join(err, a.call(ctx, "guest-file-close", map[string]any{"handle": handle}, nil))
+}
+
+// Link is a network interface as the node's agent sees it.
+type Link struct {
+	Name      string `json:"name"`
+	MAC       string `json:"hardware-address"`
+	Addresses []struct {
+		Address netip.Addr `json:"ip-address"`
+		Bits    int        `json:"prefix"`
+	} `json:"ip-addresses"`
+}
+
+// Links lists the node's network interfaces.
+func (a Agent) Links(ctx context.Context) ([]Link, error) {
+	var links []Link
+	err := a.call(ctx, "guest-network-get-interfaces", nil, &links)
+	return links, err
 }
 
 // ended asks whether a command has ended.
@@ -155,9 +189,6 @@ func decode(answer string, to any) error {
 	}
 	if err := json.Unmarshal([]byte(answer), &envelope); err != nil {
 		return err
-	}
-	if envelope.Return == nil {
-		return errors.New("nothing is returned")
 	}
 	return json.Unmarshal(envelope.Return, to)
 }

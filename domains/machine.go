@@ -21,11 +21,11 @@ var qemuLogDir = "/var/log/libvirt/qemu"
 
 // Machine is a node's domain, running.
 type Machine struct {
-	On     *host.Host
-	Node   topology.Node
-	Boot   Boot
-	Tag    host.Tag
-	Expect Expect
+	On    *host.Host
+	Node  topology.Node
+	Boot  Boot
+	Tag   host.Tag
+	Hosts string // the text of its hosts file, which is read back
 }
 
 func (m Machine) String() string { return "machine/" + m.Node.Name }

@@ -2,15 +2,14 @@ package domains
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,80 +17,64 @@ import (
 	"github.com/mami-project/labctl/topology"
 )
 
-// guestLink is a link as `ip -json address` prints it.
-type guestLink struct {
-	Name      string   `json:"ifname"`
-	MAC       string   `json:"address"`
-	MTU       int      `json:"mtu"`
-	Flags     []string `json:"flags"`
-	Addresses []struct {
-		Family string     `json:"family"`
-		Local  netip.Addr `json:"local"`
-		Bits   int        `json:"prefixlen"`
-	} `json:"addr_info"`
-}
-
-// isAsWritten reads the node's addresses, units and hosts file back through the agent.
+// isAsWritten reads the node's addresses and hosts file back through the agent,
+// without starting a process in the node.
 func isAsWritten(ctx context.Context, m Machine) error {
-	out, err := m.agent().Sh(ctx, "ip -json address && { systemctl is-active "+
-		strings.Join(m.Expect.Units, " ")+" | tr '\\n' ' '; echo; } && cat /etc/hosts")
+	links, err := m.agent().Links(ctx)
 	if err != nil {
 		return err
 	}
-	links, rest, _ := bytes.Cut(out, []byte("\n"))
-	units, hosts, _ := bytes.Cut(rest, []byte("\n"))
-	return errors.Join(
-		compareLinks(links, m.Node.NICs),
-		compareUnits(string(units), m.Expect.Units),
-		compareHosts(string(hosts), m.Expect.Hosts),
-	)
+	for _, nic := range m.Node.NICs {
+		l, err := findLink(links, nic)
+		if err != nil {
+			return err
+		}
+		if err := compareAddress(l, nic); err != nil {
+			return err
+		}
+		mtu, err := m.agent().ReadFile(ctx, "/sys/class/net/"+l.Name+"/mtu")
+		if err != nil {
+			return err
+		}
+		if got := strings.TrimSpace(string(mtu)); got != strconv.Itoa(nic.MTU) {
+			return fmt.Errorf("%s (%s) has MTU %s where %d was written", l.Name, nic.MAC, host.Excerpt(mtu), nic.MTU)
+		}
+	}
+	hosts, err := m.agent().ReadFile(ctx, "/etc/hosts")
+	if err != nil {
+		return err
+	}
+	return compareHosts(string(hosts), m.Hosts)
 }
 
-// compareLinks says where a node's links are other than its NICs as decided.
-func compareLinks(text []byte, nics []topology.NIC) error {
-	var links []guestLink
-	if err := json.Unmarshal(text, &links); err != nil {
-		return fmt.Errorf("ip -json address printed %s: %w", host.Excerpt(text), err)
-	}
-	var errs []error
-	for _, nic := range nics {
-		errs = append(errs, compareLink(links, nic))
-	}
-	return errors.Join(errs...)
-}
+// linkName is what Linux allows as a link's name and a path may hold: a guest's word is not trusted.
+var linkName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,15}$`)
 
-func compareLink(links []guestLink, nic topology.NIC) error {
+// findLink is the link that bears the NIC's MAC.
+func findLink(links []Link, nic topology.NIC) (Link, error) {
 	for _, l := range links {
-		if l.MAC != nic.MAC.String() {
-			continue
+		if l.MAC == nic.MAC.String() && linkName.MatchString(l.Name) {
+			return l, nil
 		}
-		var found []string
-		for _, a := range l.Addresses {
-			if a.Family == "inet" || nic.Mirror != "" {
-				found = append(found, netip.PrefixFrom(a.Local, a.Bits).String())
-			}
-		}
-		want := ""
-		if nic.Mirror == "" {
-			want = nic.Address.String()
-		}
-		if got := strings.Join(found, " "); got != want {
-			return fmt.Errorf("%s (%s) has address %q where %q was written", l.Name, nic.MAC, host.Excerpt([]byte(got)), want)
-		}
-		if l.MTU != nic.MTU {
-			return fmt.Errorf("%s (%s) has MTU %d where %d was written", l.Name, nic.MAC, l.MTU, nic.MTU)
-		}
-		return nil
 	}
-	return fmt.Errorf("no link has MAC %s", nic.MAC)
+	return Link{}, fmt.Errorf("no link has MAC %s", nic.MAC)
 }
 
-func compareUnits(states string, units []string) error {
-	got := strings.Fields(states)
-	for i := range units {
-		if i >= len(got) || got[i] != "active" {
-			return fmt.Errorf("units %s are %s", strings.Join(units, " "), host.Excerpt([]byte(states)))
+// compareAddress says where a link's addresses are other than the NIC's as
+// decided: exactly one of IPv4, or none of any kind on a capture NIC.
+func compareAddress(l Link, nic topology.NIC) error {
+	var found []string
+	for _, a := range l.Addresses {
+		if a.Address.Is4() || nic.Mirror != "" {
+			found = append(found, netip.PrefixFrom(a.Address, a.Bits).String())
 		}
+	}
+	want := ""
+	if nic.Mirror == "" {
+		want = nic.Address.String()
+	}
+	if got := strings.Join(found, " "); got != want {
+		return fmt.Errorf("%s (%s) has address %q where %q was written", l.Name, nic.MAC, got, want)
 	}
 	return nil
 }

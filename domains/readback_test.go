@@ -36,66 +36,54 @@ func says(t *testing.T, err error, want ...string) {
 	}
 }
 
-const loopback = `{"ifname": "lo", "address": "00:00:00:00:00:00", "mtu": 65536, "addr_info": [{"family": "inet", "local": "127.0.0.1", "prefixlen": 8}]}`
-
-// linkJSON is a link as ip -json address prints it.
-func linkJSON(name, mac string, mtu int, addresses ...string) string {
-	var infos []string
-	for _, a := range addresses {
-		p := netip.MustParsePrefix(a)
-		family := "inet"
-		if p.Addr().Is6() {
-			family = "inet6"
-		}
-		infos = append(infos, fmt.Sprintf(`{"family": %q, "local": %q, "prefixlen": %d}`, family, p.Addr(), p.Bits()))
-	}
-	return fmt.Sprintf(`{"ifname": %q, "address": %q, "mtu": %d, "flags": ["UP"], "addr_info": [%s]}`, name, mac, mtu, strings.Join(infos, ", "))
-}
-
-func TestCompareLinks(t *testing.T) {
+func TestLinksReadBack(t *testing.T) {
 	const one, two = "02:00:00:00:00:01", "02:00:00:00:00:02"
 	mac := func(text string) net.HardwareAddr {
 		m, err := net.ParseMAC(text)
 		must(t, err)
 		return m
 	}
-	nics := []topology.NIC{
-		{Network: "control", MAC: mac(one), Address: netip.MustParsePrefix("10.7.1.42/24"), MTU: 1500},
-		{Network: "test", MAC: mac(two), Mirror: "iperf-client", MTU: 1500},
+	control := topology.NIC{Network: "control", MAC: mac(one), Address: netip.MustParsePrefix("10.7.1.42/24")}
+	capture := topology.NIC{Network: "test", MAC: mac(two), Mirror: "iperf-client"}
+	link := func(name, mac string, addresses ...string) string {
+		return fmt.Sprintf(`{"name": %q, "hardware-address": %q, "ip-addresses": [%s]}`, name, mac, strings.Join(addresses, ", "))
 	}
-	good := linkJSON("eth0", one, 1500, "10.7.1.42/24", "fe80::1/64")
-	capture := linkJSON("eth1", two, 1500)
+	ip := func(address string, bits int) string {
+		return fmt.Sprintf(`{"ip-address": %q, "ip-address-type": "ipv4", "prefix": %d}`, address, bits)
+	}
+	loopback := link("lo", "00:00:00:00:00:00", ip("127.0.0.1", 8))
 	for name, test := range map[string]struct {
+		nic   topology.NIC
 		links []string
 		want  []string
 	}{
-		"as written":                          {[]string{loopback, good, capture}, nil},
-		"in another order":                    {[]string{capture, good}, nil},
-		"another address":                     {[]string{linkJSON("eth0", one, 1500, "10.7.1.43/24"), capture}, []string{"eth0", `"10.7.1.43/24"`, `"10.7.1.42/24"`}},
-		"another prefix length":               {[]string{linkJSON("eth0", one, 1500, "10.7.1.42/16"), capture}, []string{`"10.7.1.42/16"`}},
-		"no address":                          {[]string{linkJSON("eth0", one, 1500), capture}, []string{`address ""`}},
-		"one address too many":                {[]string{linkJSON("eth0", one, 1500, "10.7.1.42/24", "10.9.0.1/8"), capture}, []string{"10.9.0.1/8"}},
-		"another MTU":                         {[]string{linkJSON("eth0", one, 9000, "10.7.1.42/24"), capture}, []string{"MTU 9000", "1500"}},
-		"no link":                             {[]string{loopback, capture}, []string{"no link has MAC " + one}},
-		"a capture NIC that could speak IPv6": {[]string{good, linkJSON("eth1", two, 1500, "fe80::2/64")}, []string{"eth1", "fe80::2/64"}},
-		"both wrong":                          {[]string{linkJSON("eth1", two, 9000)}, []string{"no link has MAC " + one, "MTU 9000"}},
+		"as written":                  {control, []string{loopback, link("eth1", two), link("eth0", one, ip("10.7.1.42", 24))}, nil},
+		"with IPv6 beside":            {control, []string{link("eth0", one, ip("10.7.1.42", 24), ip("fe80::1", 64))}, nil},
+		"a capture NIC":               {capture, []string{link("eth1", two)}, nil},
+		"no list of addresses":        {capture, []string{`{"name": "eth1", "hardware-address": "` + two + `"}`}, nil},
+		"another address":             {control, []string{link("eth0", one, ip("10.7.1.43", 24))}, []string{"eth0", `"10.7.1.43/24"`, `"10.7.1.42/24"`}},
+		"another prefix length":       {control, []string{link("eth0", one, ip("10.7.1.42", 16))}, []string{`"10.7.1.42/16"`}},
+		"no address":                  {control, []string{link("eth0", one)}, []string{`address ""`}},
+		"one address too many":        {control, []string{link("eth0", one, ip("10.7.1.42", 24), ip("10.9.0.1", 8))}, []string{"10.9.0.1/8"}},
+		"no link":                     {control, []string{loopback, link("eth1", two)}, []string{"no link has MAC " + one}},
+		"a capture NIC with IPv6":     {capture, []string{link("eth1", two, ip("fe80::2", 64))}, []string{"eth1", "fe80::2/64"}},
+		"a capture NIC with IPv4":     {capture, []string{link("eth1", two, ip("10.7.1.1", 24))}, []string{"10.7.1.1/24"}},
+		"a name that leads elsewhere": {control, []string{link("../../../x", one, ip("10.7.1.42", 24))}, []string{"no link has MAC"}},
+		"a name that cannot be":       {control, []string{link("eth 0", one, ip("10.7.1.42", 24))}, []string{"no link has MAC"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			says(t, compareLinks([]byte("["+strings.Join(test.links, ",")+"]"), nics), test.want...)
+			var links []Link
+			must(t, decode(`{"return": [`+strings.Join(test.links, ", ")+`]}`, &links))
+			l, err := findLink(links, test.nic)
+			if err == nil {
+				err = compareAddress(l, test.nic)
+			}
+			says(t, err, test.want...)
 		})
 	}
-	says(t, compareLinks([]byte("\x1b[31mnot found"), nics), "ip -json address printed ?[31mnot found")
-	says(t, compareLinks([]byte(`[{"addr_info": [{"local": "ten"}]}]`), nics), "ip -json address printed")
-}
-
-func TestCompareUnits(t *testing.T) {
-	units := []string{"ssh", "influxdb"}
-	says(t, compareUnits("active active ", units))
-	says(t, compareUnits("active activating ", units), "ssh influxdb are active activating")
-	says(t, compareUnits("active ", units), "influxdb")
-	says(t, compareUnits("inactive active ", units), "inactive")
-	says(t, compareUnits("", units), "ssh")
-	says(t, compareUnits("", nil))
+	if err := decode(`{"return": [`+link("eth0", one, ip("ten", 8))+`]}`, new([]Link)); err == nil {
+		t.Error("ten is an address")
+	}
 }
 
 func TestCompareHosts(t *testing.T) {

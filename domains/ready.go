@@ -13,12 +13,6 @@ import (
 	"github.com/mami-project/labctl/host"
 )
 
-// Expect is what a ready machine has been proven to have.
-type Expect struct {
-	Hosts string   // the text of its hosts file
-	Units []string // systemd units that are active
-}
-
 // requirement is one thing a machine must show before it is ready.
 type requirement struct {
 	what string
@@ -29,7 +23,7 @@ type requirement struct {
 var requirements = []requirement{
 	{"the guest agent answers", agentAnswers, "is qemu-guest-agent in the image? labctl console NODE shows the boot"},
 	{"the system has booted", hasBooted, "labctl exec NODE -- systemctl list-jobs shows what it waits for"},
-	{"addresses, names and services are as written", isAsWritten, "labctl console NODE logs in"},
+	{"addresses and names are as written", isAsWritten, "labctl console NODE logs in"},
 	{"its services answer over the control network", servicesAnswer, "does a firewall of the host drop what comes from the lab's bridges?"},
 }
 

@@ -58,7 +58,7 @@ func verifySeesWhatIsWrong(t *testing.T) {
 		must(t, "verify")
 	})
 	t.Run("a frame that is copied twice", func(t *testing.T) {
-		sh(t, "tc filter add dev "+from+" egress protocol all prio 9 u32 match u32 0 0 action mirred egress mirror dev "+to)
+		sh(t, "tc filter add dev "+from+" egress protocol all prio 9 u32 match u32 0 0 action mirred egress mirror dev "+to+" continue")
 		fails(t, 1, []string{"tshark", "2 times instead of once"}, "verify")
 		sh(t, "tc filter del dev "+from+" egress prio 9")
 		must(t, "verify")

@@ -14,6 +14,7 @@ func anotherHost(t *testing.T) {
 	t.Helper()
 	sh(t, `ip netns add outside
 ip link add out0 type veth peer name out1 netns outside
+echo 1 >/proc/sys/net/ipv6/conf/out0/disable_ipv6
 ip addr add 192.0.2.1/24 dev out0
 ip link set out0 up
 ip -n outside addr add 192.0.2.2/24 dev out1

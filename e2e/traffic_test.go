@@ -100,9 +100,8 @@ func eachFrameIsCapturedOnce(t *testing.T) {
 		i, err := os.Stat(file)
 		return err == nil && i.Size() >= 24 // pcap's header is written once frames are taken
 	})
-	const bytes = 2 << 20
-	iperf(t, "5202", "-n 2M -b 10M")
-	iperf(t, "5202", "-n 2M -b 10M -R")
+	_, toServer := iperf(t, "5202", "-n 2M -b 10M")
+	_, toClient := iperf(t, "5202", "-n 2M -b 10M -R")
 	_ = cmd.Process.Signal(syscall.SIGINT)
 	if err := cmd.Wait(); err != nil {
 		t.Fatalf("capture: %v\n%s", err, words.String())
@@ -119,10 +118,13 @@ func eachFrameIsCapturedOnce(t *testing.T) {
 	if a.Mirrored < a.Written {
 		t.Errorf("the mirror copied %d frames, and %d are in the file", a.Mirrored, a.Written)
 	}
-	for way, got := range map[string]int64{"to the server": c.payload["10.7.2.41"], "to the client": c.payload["10.7.2.40"]} {
-		if got < bytes {
-			t.Errorf("%d of %d bytes %s are in the capture", got, bytes, way)
+	for to, received := range map[string]float64{"10.7.2.41": toServer, "10.7.2.40": toClient} {
+		if got := c.payload[to]; received < 1e6 || float64(got) < received {
+			t.Errorf("%s received %.0f bytes, and %d are in the capture", to, received, got)
 		}
+	}
+	if pipe := command(t); !trySh(t, "set -o pipefail; "+pipe.Path+" exec iperf-client -- ping -c 40 -i 0.2 -q iperf-server & "+pipe.Path+" capture -w - | head -c 1000 >/dev/null") {
+		t.Error("a capture whose reader has seen enough fails")
 	}
 	if c.longest > 1514 || c.longest < 1500 {
 		t.Errorf("the longest frame has %d bytes", c.longest)

@@ -16,14 +16,14 @@ import (
 var LockDir = "/run/labctl"
 
 // How often a lock that another process holds is tried again.
-const lockPoll = 50 * time.Millisecond
+var lockPoll = 50 * time.Millisecond
 
 // Lock takes the host's lock of that name for what this process does, and returns
 // what gives it back. While another process holds it, wait is called once with
 // what that process said of itself, and Lock waits until ctx ends. The kernel
 // gives a dead process's locks back.
 func Lock(ctx context.Context, name, doing string, wait func(holder string)) (unlock func(), err error) {
-	if err := os.MkdirAll(LockDir, 0o755); err != nil {
+	if err := makeLockDir(); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(LockDir, name+".lock")
@@ -50,11 +50,19 @@ func Lock(ctx context.Context, name, doing string, wait func(holder string)) (un
 	}
 }
 
+// makeLockDir passes over that the folder was there, as it may be gone again by now.
+func makeLockDir() error {
+	if err := os.MkdirAll(LockDir, 0o755); !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return nil
+}
+
 // tryLock returns the locked file, or nil and what its holder wrote into it.
 func tryLock(path string) (*os.File, string, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if errors.Is(err, os.ErrNotExist) { // the folder went with another process's last lock
-		return nil, "", os.MkdirAll(filepath.Dir(path), 0o755)
+		return nil, "", makeLockDir()
 	}
 	if err != nil {
 		return nil, "", err

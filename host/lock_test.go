@@ -44,6 +44,7 @@ func child(what string) int {
 		unlock()
 		return 0
 	}
+	lockPoll = hasty
 	times, _ := strconv.Atoi(what)
 	if err := contend(times); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -52,21 +53,24 @@ func child(what string) int {
 	return 0
 }
 
-// contend takes the lock many times; whoever is inside leaves a file that nobody else may find.
+// hasty is how often the lock is tried by those that contend for it.
+const hasty = 10 * time.Microsecond
+
+// contend takes the lock many times; whoever is inside leaves a folder that nobody else may find.
 func contend(times int) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	inside := filepath.Join(filepath.Dir(LockDir), "inside")
 	for range times {
-		unlock, err := Lock(context.Background(), "it", "contending", func(string) {})
+		unlock, err := Lock(ctx, "it", "contending", func(string) {})
 		if err != nil {
 			return err
 		}
-		if err := os.Mkdir(inside, 0o700); err != nil {
+		err = errors.Join(os.Mkdir(inside, 0o700), os.Remove(inside))
+		unlock()
+		if err != nil {
 			return fmt.Errorf("two are inside: %w", err)
 		}
-		if err := os.Remove(inside); err != nil {
-			return err
-		}
-		unlock()
 	}
 	return nil
 }
@@ -147,6 +151,7 @@ func TestLockWaitsForAnotherProcess(t *testing.T) {
 				t.Errorf("the lock says %q, %v; want %q", own, err, want)
 			}
 			unlock()
+			_ = in.Close()
 			_ = other.Wait()
 			nothingLeft(t)
 		})
@@ -202,9 +207,12 @@ func TestLockTellsNothingUnsaid(t *testing.T) {
 
 func TestLockLetsOneIn(t *testing.T) {
 	ownLockDir(t)
+	before := lockPoll
+	lockPoll = hasty
+	t.Cleanup(func() { lockPoll = before })
 	var others []*exec.Cmd
 	for range 4 {
-		cmd := process(t, "20")
+		cmd := process(t, "100")
 		cmd.Stderr = os.Stderr
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -214,7 +222,7 @@ func TestLockLetsOneIn(t *testing.T) {
 	var group sync.WaitGroup
 	for range 8 {
 		group.Go(func() {
-			if err := contend(10); err != nil {
+			if err := contend(50); err != nil {
 				t.Error(err)
 			}
 		})

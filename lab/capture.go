@@ -126,7 +126,7 @@ func askToEnd(ctx context.Context, agent domains.Agent, pidFile string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), captureEnd)
 	defer cancel()
 	// a node that does not answer has no dumpcap to end
-	_, _ = agent.Sh(ctx, fmt.Sprintf("read -r pid <%s && kill -INT \"$pid\"; rm -f %[1]s", pidFile))
+	_, _ = agent.Bash(ctx, fmt.Sprintf("read -r pid <%s && kill -INT \"$pid\"; rm -f %[1]s", pidFile))
 }
 
 // capturing is the node that captures, and its capture NIC.

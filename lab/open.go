@@ -80,11 +80,8 @@ func (b Build) machine(n topology.Node) domains.Machine {
 			Console: b.dir(n.Name + ".console"),
 			Accel:   b.Accel,
 		},
-		Tag: b.Tag,
-		Expect: domains.Expect{
-			Hosts: images.HostsFile(b.Lab, n),
-			Units: append([]string{"ssh"}, n.Services...),
-		},
+		Tag:   b.Tag,
+		Hosts: images.HostsFile(b.Lab, n),
 	}
 }
 

@@ -152,7 +152,7 @@ func (e experiment) run(ctx context.Context, tell Tell) ([]point, error) {
 	resource := "lab/" + e.Lab.Name
 	tell.note("prove", resource, "captures start")
 	if err := atEach(ctx, points, func(ctx context.Context, p *point) error {
-		_, err := e.agent(p.node).Sh(ctx, p.listen())
+		_, err := e.agent(p.node).Bash(ctx, p.listen())
 		return err
 	}); err != nil {
 		return nil, fmt.Errorf("start a capture: %w", err)
@@ -163,12 +163,12 @@ func (e experiment) run(ctx context.Context, tell Tell) ([]point, error) {
 		if script == "" {
 			return nil
 		}
-		_, err := e.agent(p.node).Sh(ctx, script)
+		_, err := e.agent(p.node).Bash(ctx, script)
 		return err
 	})
 	tell.note("prove", resource, "marked frames are looked for")
 	gerr := atEach(ctx, points, func(ctx context.Context, p *point) error {
-		file, err := e.agent(p.node).Sh(ctx, e.gather(*p))
+		file, err := e.agent(p.node).Bash(ctx, e.gather(*p))
 		if err != nil {
 			return err
 		}
@@ -277,14 +277,19 @@ func (p point) listen() string {
 	return fmt.Sprintf(`
 link() { for d in /sys/class/net/*; do read -r mac <"$d/address"; [ "$mac" = "$1" ] && echo "${d##*/}"; done; }
 [ -e %[1]s/pid ] && read -r old <%[1]s/pid && kill "$old" 2>/dev/null
-rm -rf %[1]s; mkdir %[1]s; cd %[1]s
+rm -rf %[1]s; mkdir %[1]s; cd %[1]s; : >log
+%[4]s
 dumpcap -q -f 'udp dst port %[3]d'%[2]s -a duration:300 -w %[1]s/frames </dev/null >log 2>&1 &
 echo $! >pid
-until grep -q ^File: log; do
+until read -rd '' said <log; [[ $said = *File:* ]]; do
 	kill -0 $! 2>/dev/null || { cat log >&2; exit 1; }
-	sleep 0.05
-done`, captureDir, links.String(), proofPort)
+	pause
+done`, captureDir, links.String(), proofPort, pause)
 }
+
+// pause is a shell function that waits without starting a process, which is what
+// software emulation is slowest at.
+const pause = `exec {never}<> <(:); pause() { read -rt 0.03 -u $never || :; }`
 
 // send is the script that sends a node's marked frames.
 func (e experiment) send(n topology.Node) string {
@@ -320,14 +325,15 @@ func (e experiment) gather(p point) string {
 		}
 	}
 	return fmt.Sprintf(`
-cd %s && read -r pid <pid && read -r start rest </proc/uptime || exit
-until :%s; do
+cd %[1]s && read -r pid <pid && read -r start rest </proc/uptime || exit
+%[4]s
+until :%[2]s; do
 	read -r now rest </proc/uptime
-	[ $((${now%%.*} - ${start%%.*})) -gt %d ] && break
-	sleep 0.05
+	[ $((${now%%.*} - ${start%%.*})) -gt %[3]d ] && break
+	pause
 done
 kill -INT "$pid"
-while kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
+while kill -0 "$pid" 2>/dev/null; do pause; done
 cat frames
-cd / && rm -rf %[1]s`, captureDir, all.String(), arriveTime)
+cd / && rm -rf %[1]s`, captureDir, all.String(), arriveTime, pause)
 }

@@ -150,10 +150,10 @@ func golden(t *testing.T, name, script string) {
 
 func isShell(t *testing.T, script string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "sh", "-n")
+	cmd := exec.CommandContext(t.Context(), "bash", "-n")
 	cmd.Stdin = strings.NewReader(script)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("no shell script: %v: %s\n%s", err, out, script)
+		t.Errorf("no bash script: %v: %s\n%s", err, out, script)
 	}
 }
 
@@ -164,7 +164,7 @@ func TestSentFrames(t *testing.T) {
 	// what is sent is printed in the place of sending it
 	script = strings.Replace(script, "cd "+captureDir, "cd "+t.TempDir(), 1)
 	script = strings.ReplaceAll(script, "socat ", "send ")
-	out, err := exec.CommandContext(t.Context(), "sh", "-c",
+	out, err := exec.CommandContext(t.Context(), "bash", "-c",
 		"send() { for last; do :; done; echo \"$last\" $(wc -c <frame) $(head -c 33 frame); }\n"+script).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)

@@ -1,0 +1,59 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/mami-project/labctl/host/hosttest"
+)
+
+// TestReadme types what README says a newcomer types, in its order, and holds
+// its list of commands and its small lab to what labctl knows.
+func TestReadme(t *testing.T) {
+	hosttest.Private(t, func(t *testing.T) {
+		text, err := os.ReadFile("../README.md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		isClean := clean(t)
+		typed := 0
+		for _, block := range blocks(string(text), "console") {
+			for line := range strings.Lines(block) {
+				line = strings.TrimSpace(strings.TrimPrefix(line, "# "))
+				if line == "make check" {
+					continue // this test is part of it
+				}
+				typed++
+				t.Logf("# %s", line)
+				t.Log(sh(t, "cd ..; "+line))
+			}
+		}
+		if typed < 10 {
+			t.Errorf("README has %d commands", typed)
+		}
+		sh(t, "cd ..; rm frames.pcap client-hosts lab.yaml")
+		isClean()
+
+		lab := write(t, "lab.yaml", blocks(string(text), "yaml")[0])
+		must(t, "check", lab)
+		help := must(t, "help")
+		for _, command := range []string{"up", "down", "plan", "status", "list", "check", "ssh", "exec", "console", "cp", "capture", "verify", "image", "init", "schema", "version", "completion"} {
+			if !strings.Contains(help, "   "+command) || !strings.Contains(string(text), command) {
+				t.Errorf("command %s is not in README and help", command)
+			}
+		}
+	})
+}
+
+// blocks are the contents of a text's fenced blocks of a language.
+func blocks(text, language string) []string {
+	var found []string
+	for _, part := range strings.Split(text, "```"+language+"\n")[1:] {
+		block, _, _ := strings.Cut(part, "```")
+		found = append(found, block)
+	}
+	return found
+}
