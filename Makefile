@@ -10,12 +10,14 @@ TESTSUM  = .tools/gotestsum-$(GOTESTSUM_VERSION)
 VERSION  = $(shell git -c safe.directory='*' describe --tags --always --dirty 2> /dev/null || echo devel)
 RESULTS ?= bin/results
 FUZZTIME ?= 30s
+BENCH ?= .
+BENCHTIME ?= 3x
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build up test e2e images lint check bench fuzz fmt clean
+.PHONY: help setup build up test e2e images lint check bench bench-image fuzz fmt clean
 
 help: ## this list
-	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 setup: ## install and start what labctl needs; says what it changes (root)
 	@scripts/setup
@@ -44,8 +46,12 @@ lint: $(LINT) ## what reviewers need not say
 
 check: setup lint test images e2e ## all of the above: what CI runs (root)
 
-bench: images ## labctl's own times against those of QEMU started by hand (root)
-	$(GO) test -tags e2e -run '^$$' -bench . -benchtime 1x -timeout 90m ./...
+bench: setup images ## labctl's times beside QEMU's started by hand, BENCH=Up BENCHTIME=3x (root)
+	host/hosttest/private-host $(GO) test -tags bench -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -timeout 90m ./e2e
+
+bench-image: setup build ## how long each base image takes to build, and its size (root, a package mirror)
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && TIMEFORMAT='%R s' && \
+	for recipe in debian debian-slim; do time bin/labctl --dir "$$dir" image build $$recipe || exit; done
 
 fuzz: ## search for files that break the reader, FUZZTIME=30s
 	$(GO) test -run '^$$' -fuzz FuzzLoad -fuzztime $(FUZZTIME) -fuzzminimizetime 0 ./topology

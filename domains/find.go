@@ -26,13 +26,18 @@ func (f Found) String() string {
 	return "machine/" + strings.TrimPrefix(f.Object, topology.ObjectName(f.Tag.Lab))
 }
 
-// State is Present while the domain is there, running or not.
+// State is Present while the domain is there with its mark, running or not.
 func (f Found) State(context.Context) (host.State, error) {
 	d, err := f.On.LookupDomainByName(f.Object)
 	if err != nil {
 		return host.Absent, host.Gone(err)
 	}
-	return host.Present, d.Free()
+	defer func() { _ = d.Free() }()
+	tag, marked, err := tagOf(d)
+	if err != nil || !marked || tag.Lab != f.Tag.Lab {
+		return host.Absent, host.Gone(err)
+	}
+	return host.Present, nil
 }
 
 // Destroy ends the machine and removes its domain and its logs.

@@ -25,7 +25,7 @@ type Machine struct {
 	Node  topology.Node
 	Boot  Boot
 	Tag   host.Tag
-	Hosts string // the text of its hosts file, which is read back
+	Hosts func() string // the text of its hosts file; not a string, since a large lab's hold many
 }
 
 func (m Machine) String() string { return "machine/" + m.Node.Name }

@@ -44,7 +44,7 @@ func isAsWritten(ctx context.Context, m Machine) error {
 	if err != nil {
 		return err
 	}
-	return compareHosts(string(hosts), m.Hosts)
+	return compareHosts(string(hosts), m.Hosts())
 }
 
 // linkName is what Linux allows as a link's name and a path may hold: a guest's word is not trusted.

@@ -12,6 +12,56 @@ import (
 	"github.com/mami-project/labctl/topology"
 )
 
+// defaultBuild is the built-in lab on this host, not yet made, with its base images.
+func defaultBuild(t *testing.T, h *host.Host) lab.Build {
+	t.Helper()
+	name, src := topology.Default()
+	f, err := topology.Load(name, src, topology.Known{Recipes: images.Recipes()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := lab.Prepare(h, f, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Bases = map[string]images.Base{}
+	for _, n := range b.Lab.Nodes {
+		r, err := images.BuiltIn(n.Image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.Bases[n.Name], err = images.Open(t.Context(), h.ImageDir(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b
+}
+
+// TestDownOfAnUnreadableFile takes down a lab whose marks hold a file that this
+// labctl cannot read: all of it goes, what bears no mark too.
+func TestDownOfAnUnreadableFile(t *testing.T) {
+	hosttest.Private(t, func(t *testing.T) {
+		isClean := clean(t)
+		h, err := host.Connect("", host.DefaultDir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		b := defaultBuild(t, h)
+		b.Tag.File = "name: trafic\nas: nobody writes it\n"
+		for _, stage := range b.Resources() {
+			for _, r := range stage {
+				if err := r.Create(t.Context()); err != nil {
+					t.Fatalf("create %s: %v", r, err)
+				}
+			}
+		}
+		r := labctl(t, "down", "trafic")
+		r.check(t, 0, "as")
+		isClean()
+	})
+}
+
 // TestResourceContract holds every resource of a lab with each kind of them to
 // what all promise: nothing there can be destroyed, what is there can be created,
 // both as often as one likes, and what is destroyed leaves no trace.
@@ -23,25 +73,7 @@ func TestResourceContract(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer h.Close()
-		name, src := topology.Default()
-		f, err := topology.Load(name, src, topology.Known{Recipes: images.Recipes()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := lab.Prepare(h, f, name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.Bases = map[string]images.Base{}
-		for _, n := range b.Lab.Nodes {
-			r, err := images.BuiltIn(n.Image)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if b.Bases[n.Name], err = images.Open(t.Context(), h.ImageDir(), r); err != nil {
-				t.Fatal(err)
-			}
-		}
+		b := defaultBuild(t, h)
 		is := func(r lab.Resource, want host.State) {
 			t.Helper()
 			if got, err := r.State(t.Context()); err != nil || got != want {

@@ -1,4 +1,4 @@
-//go:build e2e
+//go:build e2e || bench
 
 // Package e2e proves labctl on real machines. Each test runs on a private KVM
 // host of its own (host/hosttest), with the labctl binary as a user runs it.
@@ -13,6 +13,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +34,10 @@ func TestMain(m *testing.M) {
 	os.Exit(withBinary(m.Run))
 }
 
-// withBinary builds labctl with the race detector, and removes it afterwards.
+// closing is called when all has run.
+var closing = func() {}
+
+// withBinary builds labctl, with the race detector where the tests have it, and removes it afterwards.
 func withBinary(run func() int) int {
 	dir, err := os.MkdirTemp("", "labctl-e2e-")
 	if err != nil {
@@ -39,25 +45,31 @@ func withBinary(run func() int) int {
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "labctl")
-	build := exec.Command("go", "build", "-race", "-o", path, "../cmd/labctl")
+	build := exec.Command("go", "build", "-race="+strconv.FormatBool(raced()), "-o", path, "../cmd/labctl")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
 		return 1
 	}
 	os.Setenv(binary, path)
+	defer closing()
 	return run()
+}
+
+// raced says whether the tests were built with the race detector.
+func raced() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // result is how a run of labctl ended.
 type result struct {
-	args        []string
-	out, err    string
-	code        int
-	interrupted bool
+	args     []string
+	out, err string
+	code     int
 }
 
 // command is labctl with those words, in an empty folder.
-func command(t *testing.T, args ...string) *exec.Cmd {
+func command(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Getenv(binary), args...)
 	cmd.Dir = t.TempDir()
@@ -155,7 +167,7 @@ func status(t *testing.T, args ...string) lab.Status {
 }
 
 // write makes a file in a folder of the test's and returns its path.
-func write(t *testing.T, name, text string) string {
+func write(t testing.TB, name, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {

@@ -66,6 +66,11 @@ func (b Build) Capture(ctx context.Context, w CaptureWanted, out io.Writer) (Acc
 	if err != nil {
 		return Account{}, fmt.Errorf("%s: %w", m, err)
 	}
+	begins := func() { // the file's header is written when frames are taken
+		if now, err := m.Counters(); err == nil {
+			before = now
+		}
+	}
 	login, err := Login(node)
 	if err != nil {
 		return Account{}, err
@@ -77,7 +82,8 @@ func (b Build) Capture(ctx context.Context, w CaptureWanted, out io.Writer) (Acc
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), "ssh", append(b.SSHOptions(node), login, "--", captureScript(nic, w, pidFile))...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	var words bytes.Buffer
-	cmd.Stdout, cmd.Stderr = out, &words
+	written := &sink{to: out, begins: begins, failed: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = written, &words
 	if err := cmd.Start(); err != nil {
 		return Account{}, err
 	}
@@ -85,22 +91,13 @@ func (b Build) Capture(ctx context.Context, w CaptureWanted, out io.Writer) (Acc
 	go func() { ended <- cmd.Wait() }()
 	select {
 	case err = <-ended:
-		askToEnd(ctx, agent, pidFile) // dumpcap may not know yet that its reader has gone
 	case <-ctx.Done():
-		askToEnd(ctx, agent, pidFile)
-		select {
-		case err = <-ended:
-		case <-time.After(captureEnd):
-			_ = cmd.Process.Kill()
-			err = <-ended
-		}
+		err = end(ctx, agent, pidFile, cmd, ended)
+	case <-written.failed:
+		err = end(ctx, agent, pidFile, cmd, ended)
 	}
 	a, spoke := readAccount(words.String())
-	switch {
-	case spoke:
-	case errors.Is(err, syscall.EPIPE):
-		return Account{}, nil // whoever read it has seen enough
-	default:
+	if !spoke {
 		return Account{}, fmt.Errorf("capture in %s: %w: %s", node.Name, err, host.Excerpt(words.Bytes()))
 	}
 	after, err := m.Counters()
@@ -108,7 +105,32 @@ func (b Build) Capture(ctx context.Context, w CaptureWanted, out io.Writer) (Acc
 		return a, fmt.Errorf("%s: %w", m, err)
 	}
 	a.addMirror(before, after)
+	if written.err != nil && !errors.Is(written.err, syscall.EPIPE) { // a reader that has seen enough is no error
+		return a, fmt.Errorf("write the capture: %w", written.err)
+	}
 	return a, nil
+}
+
+// sink passes on what is written to it until that fails, which it tells, and
+// takes the rest for nothing: dumpcap gets to its last words all the same.
+type sink struct {
+	to     io.Writer
+	begins func()        // called before the first byte
+	failed chan struct{} // closed when err is set
+	err    error
+}
+
+func (s *sink) Write(b []byte) (int, error) {
+	if s.begins != nil {
+		s.begins()
+		s.begins = nil
+	}
+	if s.err == nil {
+		if _, s.err = s.to.Write(b); s.err != nil {
+			close(s.failed)
+		}
+	}
+	return len(b), nil
 }
 
 // addMirror adds what the mirror's counters have gone up by.
@@ -121,12 +143,19 @@ func (a *Account) addMirror(before, after networks.Counters) {
 // rise is how far a counter of the kernel's that counts modulo 2³² has gone up.
 func rise(before, after uint64) uint64 { return uint64(uint32(after) - uint32(before)) }
 
-// askToEnd interrupts dumpcap, where it still runs: it then says its last words.
-func askToEnd(ctx context.Context, agent domains.Agent, pidFile string) {
+// end interrupts dumpcap, which then says its last words, and waits for them.
+func end(ctx context.Context, agent domains.Agent, pidFile string, cmd *exec.Cmd, ended <-chan error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), captureEnd)
 	defer cancel()
-	// a node that does not answer has no dumpcap to end
-	_, _ = agent.Bash(ctx, fmt.Sprintf("read -r pid <%s && kill -INT \"$pid\"; rm -f %[1]s", pidFile))
+	// where the node does not answer, the time limit ends it
+	_, _ = agent.Bash(ctx, fmt.Sprintf("read -r pid <%s && kill -INT \"$pid\"", pidFile))
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		_ = cmd.Process.Kill()
+		return <-ended
+	}
 }
 
 // capturing is the node that captures, and its capture NIC.
@@ -165,8 +194,8 @@ func captureScript(nic topology.NIC, w CaptureWanted, pidFile string) string {
 	if w.Duration > 0 {
 		fmt.Fprintf(&options, " -a duration:%d", int(w.Duration/time.Second))
 	}
-	return fmt.Sprintf(`for d in /sys/class/net/*; do read -r mac <"$d/address"; [ "$mac" = %s ] && link=${d##*/}; done
-echo $$ >%s; exec dumpcap -q -P -i "$link"%s -w -`, nic.MAC, pidFile, options.String())
+	return fmt.Sprintf(`for d in /sys/class/net/*; do read -r mac <"$d/address"; [ "$mac" = %[1]s ] && link=${d##*/}; done
+dumpcap -q -P -i "$link"%[3]s -w - & echo $! >%[2]s; wait; rm %[2]s`, nic.MAC, pidFile, options.String())
 }
 
 // quote makes text one word of a shell.

@@ -11,6 +11,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mami-project/labctl/host"
+	"github.com/mami-project/labctl/networks"
+	"github.com/mami-project/labctl/topology"
 )
 
 // Left says what of a lab is still on the host after it was taken down.
@@ -39,13 +41,16 @@ func Down(ctx context.Context, h *host.Host, name string, tell Tell) (int, error
 
 // down is Down for who holds the lab's lock.
 func down(ctx context.Context, h *host.Host, name string, tell Tell) (int, error) {
-	found, err := Find(ctx, h, name)
-	if err != nil && len(found) == 0 {
-		return 0, err
+	found, ferr := Find(ctx, h, name)
+	if ferr != nil && len(found) == 0 {
+		return 0, ferr
 	}
-	err = errors.Join(err, destroy(ctx, found, tell))
+	err := destroy(ctx, found, tell)
 	left, lerr := Find(context.WithoutCancel(ctx), h, name)
 	err = errors.Join(err, lerr)
+	if ferr != nil && err == nil {
+		tell.warn(ferr.Error()) // what could not be read at first is gone as well
+	}
 	if len(left) > 0 {
 		err = errors.Join(err, Left{name, names(left)})
 	}
@@ -62,6 +67,9 @@ func Find(ctx context.Context, h *host.Host, name string) ([][]Removable, error)
 	var found [][]Removable
 	for _, t := range marks.Tags() {
 		l, err := decideTag(t)
+		if errors.As(err, new(Newer)) {
+			return nil, err // there may be things of it that this labctl cannot find
+		}
 		if err != nil {
 			errs = append(errs, err) // what bears the mark is found all the same
 			continue
@@ -85,14 +93,14 @@ func Find(ctx context.Context, h *host.Host, name string) ([][]Removable, error)
 			}
 		}
 	}
-	strays := marks.strays(known)
+	strays := marks.strays(ctx, known)
 	return slices.DeleteFunc(slices.Concat(strays[:1], found, strays[1:]), func(s []Removable) bool { return len(s) == 0 }), errors.Join(errs...)
 }
 
-// strays are the marked things that no mark's file speaks of, in three stages:
-// folders, networks, machines.
-func (m Marks) strays(known map[string]bool) [][]Removable {
-	stages := make([][]Removable, 3)
+// strays are the things that no mark's file speaks of, in stages: what bears a
+// mark, and what is named after a marked network or the lab alone.
+func (m Marks) strays(ctx context.Context, known map[string]bool) [][]Removable {
+	stages := make([][]Removable, 4)
 	for _, f := range m.Folders {
 		if !known[f.String()] {
 			stages[0] = append(stages[0], f)
@@ -103,12 +111,40 @@ func (m Marks) strays(known map[string]bool) [][]Removable {
 			stages[1] = append(stages[1], n)
 		}
 	}
+	for _, r := range m.unmarked() {
+		if s, err := r.State(ctx); !known[r.String()] && s != host.Absent && err == nil {
+			stages[2] = append(stages[2], r)
+		}
+	}
 	for _, d := range m.Domains {
 		if !known[d.String()] {
-			stages[2] = append(stages[2], d)
+			stages[3] = append(stages[3], d)
 		}
 	}
 	return stages
+}
+
+// unmarked are the things of the labs that can bear no mark: their firewall
+// tables, and the wires between marked sides.
+func (m Marks) unmarked() []Removable {
+	var rs []Removable
+	for _, lab := range m.Labs() {
+		rs = append(rs, networks.Publish{Lab: topology.Lab{Name: lab}})
+	}
+	sides := map[string]string{} // by lab and network, the side seen first
+	for _, n := range m.Networks {
+		network, side, sided := strings.Cut(strings.TrimPrefix(n.Object, topology.ObjectName(n.Tag.Lab)), ".")
+		key := n.Tag.Lab + "." + network
+		switch {
+		case !sided:
+		case sides[key] == "":
+			sides[key] = side
+		default:
+			w := topology.WireOf(n.Tag.Lab, network, [2]string{sides[key], side})
+			rs = append(rs, networks.Wire{Network: topology.Network{Lab: n.Tag.Lab, Name: network, Wire: w}})
+		}
+	}
+	return rs
 }
 
 // destroy removes what is listed, the last stage first and a stage's things at

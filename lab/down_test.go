@@ -148,7 +148,7 @@ func TestDownOfTwoFiles(t *testing.T) {
 	}
 }
 
-// What a newer labctl made cannot be told from the file, but its marks can.
+// What a newer labctl made is left to it: there may be things that this one cannot find.
 func TestFindOfANewerLabctl(t *testing.T) {
 	h := newHost(t)
 	b := prepare(t, h, plainLab)
@@ -158,10 +158,8 @@ func TestFindOfANewerLabctl(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "newer labctl") {
 		t.Errorf("%v", err)
 	}
-	all := names(stages)
-	slices.Sort(all)
-	if d := cmp.Diff([]string{"folder/plain", "machine/one", "machine/two", "network/control"}, all); d != "" {
-		t.Errorf("(-want +got)\n%s", d)
+	if all := names(stages); len(all) != 0 {
+		t.Errorf("%v would be removed", all)
 	}
 }
 

@@ -81,7 +81,7 @@ func (b Build) machine(n topology.Node) domains.Machine {
 			Accel:   b.Accel,
 		},
 		Tag:   b.Tag,
-		Hosts: images.HostsFile(b.Lab, n),
+		Hosts: func() string { return images.HostsFile(b.Lab, n) },
 	}
 }
 

@@ -69,7 +69,7 @@ func TestOpenOfANewerLabctl(t *testing.T) {
 func TestMachineOfThatName(t *testing.T) {
 	b := Build{On: newHost(t), Lab: loadDefault(t)}
 	m, err := b.Machine("tshark")
-	if err != nil || m.Node.Name != "tshark" || !strings.Contains(m.Hosts, "127.0.1.1 tshark") {
+	if err != nil || m.Node.Name != "tshark" || !strings.Contains(m.Hosts(), "127.0.1.1 tshark") {
 		t.Errorf("%+v, %v", m, err)
 	}
 	if _, err := b.Machine("thsark"); err == nil || !strings.Contains(err.Error(), "iperf-client, iperf-server, tshark, influxdb") {

@@ -82,12 +82,22 @@ func sameAs(marks []host.Tag, l topology.Lab) error {
 	return nil
 }
 
+// Newer says that a lab was made by a labctl that knows more kinds of things.
+type Newer struct {
+	Lab    string
+	Format int
+}
+
+func (n Newer) Error() string {
+	return fmt.Sprintf("lab %s was made by a newer labctl (format %d, this one knows %d): use that one", n.Lab, n.Format, host.Format)
+}
+
 // decideTag decides the lab that a mark was made for.
 func decideTag(t host.Tag) (topology.Lab, error) {
 	if t.Format > host.Format {
-		return topology.Lab{}, fmt.Errorf("lab %s was made by a newer labctl (format %d, this one knows %d)", t.Lab, t.Format, host.Format)
+		return topology.Lab{}, Newer{t.Lab, t.Format}
 	}
-	f, err := topology.Load("the file in lab "+t.Lab+"'s mark", []byte(t.File), topology.Known{Recipes: images.Recipes()})
+	f, err := topology.Load("the file in lab "+t.Lab+"'s mark", []byte(t.File), topology.Known{}) // its recipe may be gone since
 	if err != nil {
 		return topology.Lab{}, err
 	}
@@ -126,6 +136,13 @@ func inUse(h *host.Host, lab string, marks Marks) ([]netip.Prefix, error) {
 		}
 		for _, c := range t.Chosen {
 			used = append(used, c.Subnet)
+		}
+		if other, err := decideTag(t); err == nil { // its networks may not be there yet
+			for _, n := range other.Networks {
+				if n.Gateway.IsValid() {
+					used = append(used, n.Subnet)
+				}
+			}
 		}
 	}
 	return used, nil

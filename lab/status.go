@@ -153,7 +153,7 @@ func (b Build) Look(ctx context.Context) (Status, error) {
 		}
 		s.Mirror = append(s.Mirror, ms)
 	}
-	strays, err := b.strays()
+	strays, err := b.strays(ctx)
 	s.Strays = append(s.Strays, strays...)
 	errs = append(errs, err)
 	s.Provenance, err = b.provenance()
@@ -161,7 +161,7 @@ func (b Build) Look(ctx context.Context) (Status, error) {
 }
 
 // strays are what bears the lab's mark and is none of its resources.
-func (b Build) strays() ([]string, error) {
+func (b Build) strays(ctx context.Context) ([]string, error) {
 	all, err := FindMarks(b.On)
 	known := map[string]bool{}
 	for _, stage := range b.Resources() {
@@ -169,7 +169,7 @@ func (b Build) strays() ([]string, error) {
 			known[r.String()] = true
 		}
 	}
-	return names(all.Of(b.Lab.Name).strays(known)), err
+	return names(all.Of(b.Lab.Name).strays(ctx, known)), err
 }
 
 func (b Build) networkStatus(states map[string]string) []NetworkStatus {

@@ -43,6 +43,9 @@ func accel(c *checker) {
 }
 
 func images(c *checker) {
+	if c.known.Recipes == nil {
+		return
+	}
 	check := func(p path, image string) {
 		_, ready := c.Images[image]
 		if image == "" || ready || slices.Contains(c.known.Recipes, image) {

@@ -121,18 +121,25 @@ func (d *draft) decideNetwork(n *draftNetwork) Network {
 		out.Segments = []Segment{n.segment(lab, "")}
 		return out
 	}
-	out.Wire = &Wire{Network: n.name}
-	for i, side := range n.Sides {
-		s := n.segment(lab, side)
-		out.Segments = append(out.Segments, s)
-		out.Wire.Ends[i] = WireEnd{
+	for _, side := range n.Sides {
+		out.Segments = append(out.Segments, n.segment(lab, side))
+	}
+	out.Wire = WireOf(lab, n.name, [2]string(n.Sides))
+	return out
+}
+
+// WireOf is the wire between the sides of a lab's network: its names decide it.
+func WireOf(lab, network string, sides [2]string) *Wire {
+	w := &Wire{Network: network}
+	for i, side := range sides {
+		w.Ends[i] = WireEnd{
 			Side:   side,
-			Link:   LinkName("wire", lab, n.name, side),
-			MAC:    MAC("wire", lab, n.name, side),
-			Bridge: s.Bridge,
+			Link:   LinkName("wire", lab, network, side),
+			MAC:    MAC("wire", lab, network, side),
+			Bridge: LinkName("bridge", lab, network, side),
 		}
 	}
-	return out
+	return w
 }
 
 func (n *draftNetwork) mtu() int {

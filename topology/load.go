@@ -13,7 +13,7 @@ import (
 
 // Known is what a lab file may name which other rooms provide.
 type Known struct {
-	Recipes []string // of base images
+	Recipes []string // of base images; nil: whatever a file names is taken to be one
 }
 
 // largest is the size of a lab file, bytes; 10,000 nodes take about 1 MiB.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -52,6 +54,7 @@ func runCapture(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // a reader that goes away ends the capture, not labctl
 	account, err := b.Capture(c.Context, lab.CaptureWanted{
 		Node: c.String("node"), Filter: c.String("filter"), Count: c.Uint("count"), Duration: c.Duration("duration"),
 	}, out)
