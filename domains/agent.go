@@ -15,11 +15,13 @@ import (
 	"github.com/mami-project/labctl/topology"
 )
 
-// How often a running command or a silent agent is asked again, and how long one
-// answer may take (s).
+// How often a silent agent and a running command are asked again, and how long
+// one answer may take (s).
 const (
-	agentPoll   = 50 * time.Millisecond
-	agentAnswer = 30
+	agentPoll     = 50 * time.Millisecond
+	execPollFirst = 10 * time.Millisecond
+	execPollMost  = 160 * time.Millisecond
+	agentAnswer   = 30
 )
 
 // ErrNoAgent means that the guest agent does not answer (yet).
@@ -51,9 +53,8 @@ func (a Agent) Exec(ctx context.Context, input []byte, command ...string) (Resul
 	if err := a.call(ctx, "guest-exec", arguments, &started); err != nil {
 		return Result{}, err
 	}
-	tick := time.NewTicker(agentPoll)
-	defer tick.Stop()
-	for {
+	// seldom when it takes long: each question takes the guest's time
+	for wait := execPollFirst; ; wait = min(2*wait, execPollMost) {
 		r, ended, err := a.ended(ctx, started.PID)
 		if err != nil || ended {
 			return r, err
@@ -61,7 +62,7 @@ func (a Agent) Exec(ctx context.Context, input []byte, command ...string) (Resul
 		select {
 		case <-ctx.Done():
 			return Result{}, ctx.Err()
-		case <-tick.C:
+		case <-time.After(wait):
 		}
 	}
 }

@@ -75,9 +75,9 @@ func (b Build) Resources() [][]Resource {
 	}
 	return [][]Resource{
 		{b.folder()},
-		append(segments, keys),
-		append(wires, disks...),
-		append(machines, networks.Publish{Lab: b.Lab}),
+		{keys},
+		append(segments, disks...),
+		append(append(wires, machines...), networks.Publish{Lab: b.Lab}),
 		mirrors,
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mami-project/labctl/domains"
+	"github.com/mami-project/labctl/host"
 	"github.com/mami-project/labctl/topology"
 )
 
@@ -36,6 +37,10 @@ func (p Proof) String() string {
 // The lengths of the IP packets that are sent (bytes), beside the longest that
 // the network carries: with the shortest frames, and around the usual minimum MTU.
 var packetSizes = []int{64, 576, 1200}
+
+// fenceSize is the length of the last packet of a flow: frames keep their order,
+// so whatever came twice before it has been seen when it is.
+const fenceSize = 64
 
 const (
 	ipUDPHeaders = 28 // bytes of IPv4 and UDP headers
@@ -82,10 +87,17 @@ func (b Build) Prove(ctx context.Context, tell Tell) (Proof, error) {
 	return p, nil
 }
 
-// Verify is Prove within a time.
+// Verify is Prove within a time, while no other labctl works on the lab.
 func (b Build) Verify(ctx context.Context, timeout time.Duration, tell Tell) (Proof, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, TimedOut{timeout})
 	defer cancel()
+	unlock, err := host.Lock(ctx, "lab-"+b.Lab.Name, "labctl verify", func(holder string) {
+		tell.note("wait", "lab/"+b.Lab.Name, "another labctl works on it: "+holder)
+	})
+	if err != nil {
+		return Proof{}, err
+	}
+	defer unlock()
 	p, err := b.Prove(ctx, tell)
 	return p, overdue(ctx, err)
 }
@@ -128,7 +140,7 @@ func newFlow(n topology.Network, from, to topology.Node) flow {
 			f.sizes = append(f.sizes, s)
 		}
 	}
-	f.sizes = append(f.sizes, n.MTU)
+	f.sizes = append(f.sizes, n.MTU, fenceSize)
 	return f
 }
 
@@ -152,7 +164,7 @@ func (e experiment) run(ctx context.Context, tell Tell) ([]point, error) {
 	resource := "lab/" + e.Lab.Name
 	tell.note("prove", resource, "captures start")
 	if err := atEach(ctx, points, func(ctx context.Context, p *point) error {
-		_, err := e.agent(p.node).Bash(ctx, p.listen())
+		_, err := e.agent(p.node).Bash(ctx, e.listen(*p))
 		return err
 	}); err != nil {
 		return nil, fmt.Errorf("start a capture: %w", err)
@@ -168,7 +180,7 @@ func (e experiment) run(ctx context.Context, tell Tell) ([]point, error) {
 	})
 	tell.note("prove", resource, "marked frames are looked for")
 	gerr := atEach(ctx, points, func(ctx context.Context, p *point) error {
-		file, err := e.agent(p.node).Bash(ctx, e.gather(*p))
+		file, err := e.agent(p.node).Bash(ctx, gather())
 		if err != nil {
 			return err
 		}
@@ -269,22 +281,24 @@ const captureDir = "/run/labctl-proof"
 
 // listen is the script that starts a capture on all NICs of a node, in the order
 // of its NICs, and ends when frames are really being taken.
-func (p point) listen() string {
-	var links strings.Builder
-	for _, nic := range p.node.NICs {
-		fmt.Fprintf(&links, " -i $(link %s)", nic.MAC)
+func (e experiment) listen(p point) string {
+	var find, links strings.Builder
+	for i, nic := range p.node.NICs {
+		fmt.Fprintf(&find, "%s) nic%d=${d##*/} ;; ", nic.MAC, i)
+		fmt.Fprintf(&links, ` -i "$nic%d"`, i)
 	}
 	return fmt.Sprintf(`
-link() { for d in /sys/class/net/*; do read -r mac <"$d/address"; [ "$mac" = "$1" ] && echo "${d##*/}"; done; }
-[ -e %[1]s/pid ] && read -r old <%[1]s/pid && kill "$old" 2>/dev/null
-rm -rf %[1]s; mkdir %[1]s; cd %[1]s; : >log
+for d in /sys/class/net/*; do read -r mac <"$d/address"; case $mac in %[5]sesac; done
+mkdir -p %[1]s && cd %[1]s || exit
+[ -e pid ] && read -r old <pid && kill "$old" 2>/dev/null
+: >log >frames
 %[4]s
-dumpcap -q -f 'udp dst port %[3]d'%[2]s -a duration:300 -w %[1]s/frames </dev/null >log 2>&1 &
+dumpcap -q -f 'udp dst port %[3]d and udp[21:4] = 0x%[7]x'%[2]s -a packets:%[6]d -a duration:300 -w frames </dev/null >log 2>&1 &
 echo $! >pid
 until read -rd '' said <log; [[ $said = *File:* ]]; do
 	kill -0 $! 2>/dev/null || { cat log >&2; exit 1; }
 	pause
-done`, captureDir, links.String(), proofPort, pause)
+done`, captureDir, links.String(), proofPort, pause, find.String(), p.wants(), e.nonce[:4])
 }
 
 // pause is a shell function that waits without starting a process, which is what
@@ -309,31 +323,18 @@ func (e experiment) send(n topology.Node) string {
 	return "cd " + captureDir + "\n" + s.String()
 }
 
-// gather is the script that waits until the last frame of every flow is in a
-// node's capture (frames keep their order, so the others were there before, and
-// so was a second copy of them), and prints it.
-func (e experiment) gather(p point) string {
-	var all strings.Builder
-	for _, v := range p.views {
-		for k, f := range e.flows {
-			last := mark{k, len(f.sizes) - 1}
-			for _, m := range v.want {
-				if m == last {
-					fmt.Fprintf(&all, " && grep -aqF '%s' frames", last.text(e.nonce))
-				}
-			}
-		}
-	}
+// gather is the script that waits until a node's capture has ended, which it does
+// by itself once as many frames have come as are wanted (a frame that came twice
+// is then there in another's place), and prints it.
+func gather() string {
 	return fmt.Sprintf(`
 cd %[1]s && read -r pid <pid && read -r start rest </proc/uptime || exit
-%[4]s
-until :%[2]s; do
+%[2]s
+while kill -0 "$pid" 2>/dev/null; do
 	read -r now rest </proc/uptime
-	[ $((${now%%.*} - ${start%%.*})) -gt %[3]d ] && break
+	[ $((${now%%.*} - ${start%%.*})) -gt %[3]d ] && kill -INT "$pid"
 	pause
 done
-kill -INT "$pid"
-while kill -0 "$pid" 2>/dev/null; do pause; done
 cat frames
-cd / && rm -rf %[1]s`, captureDir, all.String(), arriveTime, pause)
+cd / && rm -rf %[1]s`, captureDir, pause, arriveTime)
 }

@@ -47,16 +47,16 @@ func TestFlowsOf(t *testing.T) {
 		want []string
 	}{
 		"the built-in lab": {loadDefault(t), []string{
-			"test: iperf-client 10.7.2.40 → iperf-server 10.7.2.41 [64 576 1200 1500]",
-			"test: iperf-server 10.7.2.41 → iperf-client 10.7.2.40 [64 576 1200 1500]",
+			"test: iperf-client 10.7.2.40 → iperf-server 10.7.2.41 [64 576 1200 1500 64]",
+			"test: iperf-server 10.7.2.41 → iperf-client 10.7.2.40 [64 576 1200 1500 64]",
 		}},
 		"every node has a part, a side without nodes none": {decided(t, sidesLab), []string{
-			"test: a 10.9.2.1 → x 10.9.2.4 [64 576 600]",
-			"test: x 10.9.2.4 → a 10.9.2.1 [64 576 600]",
-			"test: b 10.9.2.2 → y 10.9.2.5 [64 576 600]",
-			"test: y 10.9.2.5 → b 10.9.2.2 [64 576 600]",
-			"test: c 10.9.2.3 → x 10.9.2.4 [64 576 600]",
-			"test: x 10.9.2.4 → c 10.9.2.3 [64 576 600]",
+			"test: a 10.9.2.1 → x 10.9.2.4 [64 576 600 64]",
+			"test: x 10.9.2.4 → a 10.9.2.1 [64 576 600 64]",
+			"test: b 10.9.2.2 → y 10.9.2.5 [64 576 600 64]",
+			"test: y 10.9.2.5 → b 10.9.2.2 [64 576 600 64]",
+			"test: c 10.9.2.3 → x 10.9.2.4 [64 576 600 64]",
+			"test: x 10.9.2.4 → c 10.9.2.3 [64 576 600 64]",
 		}},
 		"no sides": {decided(t, plainLab), nil},
 	} {
@@ -94,22 +94,22 @@ func TestPoints(t *testing.T) {
 	}{
 		"the built-in lab": {loadDefault(t), []string{
 			"0 iperf-client's NIC 1 (control) ≤ 1514: map[]",
-			"1 iperf-client's NIC 2 (test/client) ≤ 1514: map[0:4 1:4]",
+			"1 iperf-client's NIC 2 (test/client) ≤ 1514: map[0:5 1:5]",
 			"0 iperf-server's NIC 1 (control) ≤ 1514: map[]",
-			"1 iperf-server's NIC 2 (test/server) ≤ 1514: map[0:4 1:4]",
+			"1 iperf-server's NIC 2 (test/server) ≤ 1514: map[0:5 1:5]",
 			"0 tshark's NIC 1 (control) ≤ 1514: map[]",
-			"1 tshark's NIC 2 (copy of iperf-client's on test) ≤ 1514: map[0:4 1:4]",
+			"1 tshark's NIC 2 (copy of iperf-client's on test) ≤ 1514: map[0:5 1:5]",
 		}},
 		"several nodes a side": {decided(t, sidesLab), []string{
 			"0 a's NIC 1 (control) ≤ 1514: map[]",
-			"1 a's NIC 2 (test/left) ≤ 614: map[0:3 1:3]",
+			"1 a's NIC 2 (test/left) ≤ 614: map[0:4 1:4]",
 			"2 a's NIC 3 (spare/left) ≤ 1514: map[]",
-			"0 b's NIC 1 (test/left) ≤ 614: map[2:3 3:3]",
-			"0 c's NIC 1 (test/left) ≤ 614: map[4:3 5:3]",
-			"0 x's NIC 1 (test/right) ≤ 614: map[0:3 1:3 4:3 5:3]",
-			"0 y's NIC 1 (test/right) ≤ 614: map[2:3 3:3]",
+			"0 b's NIC 1 (test/left) ≤ 614: map[2:4 3:4]",
+			"0 c's NIC 1 (test/left) ≤ 614: map[4:4 5:4]",
+			"0 x's NIC 1 (test/right) ≤ 614: map[0:4 1:4 4:4 5:4]",
+			"0 y's NIC 1 (test/right) ≤ 614: map[2:4 3:4]",
 			"0 tap's NIC 1 (control) ≤ 1514: map[]",
-			"1 tap's NIC 2 (copy of b's on test) ≤ 614: map[2:3 3:3]",
+			"1 tap's NIC 2 (copy of b's on test) ≤ 614: map[2:4 3:4]",
 		}},
 		"no sides": {decided(t, plainLab), nil},
 	} {
@@ -125,10 +125,10 @@ func TestPoints(t *testing.T) {
 func TestScripts(t *testing.T) {
 	e := testExperiment(loadDefault(t))
 	for _, p := range e.points() {
-		golden(t, p.node.Name+".listen.sh", p.listen())
+		golden(t, p.node.Name+".listen.sh", e.listen(p))
 		golden(t, p.node.Name+".send.sh", e.send(p.node))
-		golden(t, p.node.Name+".gather.sh", e.gather(p))
 	}
+	golden(t, "gather.sh", gather())
 }
 
 func golden(t *testing.T, name, script string) {
@@ -170,7 +170,7 @@ func TestSentFrames(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	want := ""
-	for i, size := range []int{64, 576, 1200, 1500} {
+	for i, size := range []int{64, 576, 1200, 1500, 64} {
 		want += fmt.Sprintf("UDP4-SENDTO:10.7.2.41:9,bind=10.7.2.40 %d labctl-proof %s 0 %d\n", size-28, testNonce, i)
 	}
 	if d := cmp.Diff(want, string(out)); d != "" {

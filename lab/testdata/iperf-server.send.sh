@@ -3,3 +3,4 @@ printf '%-36s' 'labctl-proof 00112233445566ff 1 0 ' >frame && socat -u -b 65536 
 printf '%-548s' 'labctl-proof 00112233445566ff 1 1 ' >frame && socat -u -b 65536 OPEN:frame UDP4-SENDTO:10.7.2.40:9,bind=10.7.2.41 || exit
 printf '%-1172s' 'labctl-proof 00112233445566ff 1 2 ' >frame && socat -u -b 65536 OPEN:frame UDP4-SENDTO:10.7.2.40:9,bind=10.7.2.41 || exit
 printf '%-1472s' 'labctl-proof 00112233445566ff 1 3 ' >frame && socat -u -b 65536 OPEN:frame UDP4-SENDTO:10.7.2.40:9,bind=10.7.2.41 || exit
+printf '%-36s' 'labctl-proof 00112233445566ff 1 4 ' >frame && socat -u -b 65536 OPEN:frame UDP4-SENDTO:10.7.2.40:9,bind=10.7.2.41 || exit
