@@ -125,16 +125,17 @@ func (a Agent) ended(ctx context.Context, pid int) (Result, bool, error) {
 
 // execStatus is what the agent tells of a command.
 type execStatus struct {
-	Exited    bool   `json:"exited"`
-	Code      int    `json:"exitcode"`
-	Signal    int    `json:"signal"`
-	Out       []byte `json:"out-data"`
-	Err       []byte `json:"err-data"`
-	Truncated bool   `json:"out-truncated"`
+	Exited bool   `json:"exited"`
+	Code   int    `json:"exitcode"`
+	Signal int    `json:"signal"`
+	Out    []byte `json:"out-data"`
+	Err    []byte `json:"err-data"`
+	OutCut bool   `json:"out-truncated"`
+	ErrCut bool   `json:"err-truncated"`
 }
 
 func (s execStatus) result() (Result, error) {
-	if s.Truncated {
+	if s.OutCut || s.ErrCut {
 		return Result{}, errors.New("the command printed more than the guest agent carries (16 MiB)")
 	}
 	if s.Signal != 0 {
@@ -169,6 +170,7 @@ func (a Agent) call(ctx context.Context, command string, arguments map[string]an
 	defer func() { _ = d.Free() }()
 	answer, err := d.QemuAgentCommand(string(text), agentAnswer, 0)
 	if err != nil {
+		err = harmless(err)
 		if errors.Is(err, libvirt.ERR_AGENT_UNRESPONSIVE) || errors.Is(err, libvirt.ERR_AGENT_UNSYNCED) {
 			return fmt.Errorf("%w: %w", ErrNoAgent, err)
 		}
@@ -178,9 +180,20 @@ func (a Agent) call(ctx context.Context, command string, arguments map[string]an
 		return nil
 	}
 	if err := decode(answer, to); err != nil {
-		return fmt.Errorf("%s answered %s: %w", command, host.Excerpt([]byte(answer)), err)
+		return fmt.Errorf("%s answered %s: %s", command, host.Excerpt([]byte(answer)), host.Excerpt([]byte(err.Error())))
 	}
 	return nil
+}
+
+// harmless bounds what an error of libvirt's says and makes it fit for a
+// terminal: libvirt passes on the guest's own words.
+func harmless(err error) error {
+	var told libvirt.Error
+	if !errors.As(err, &told) {
+		return err
+	}
+	told.Message = host.Excerpt([]byte(told.Message))
+	return told
 }
 
 // decode reads what an answer returns.

@@ -3,10 +3,12 @@ package domains
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"libvirt.org/go/libvirt"
 )
 
 func TestDecode(t *testing.T) {
@@ -42,12 +44,13 @@ func TestExecStatus(t *testing.T) {
 		want   Result
 		wrong  string
 	}{
-		"runs":      {answer: `{"exited": false}`},
-		"ended":     {answer: `{"exited": true, "exitcode": 3, "out-data": "YQo=", "err-data": "YgA="}`, ended: true, want: Result{3, []byte("a\n"), []byte("b\x00")}},
-		"silent":    {answer: `{"exited": true, "exitcode": 0}`, ended: true},
-		"killed":    {answer: `{"exited": true, "signal": 9}`, ended: true, want: Result{Code: 137}},
-		"too much":  {answer: `{"exited": true, "exitcode": 0, "out-truncated": true}`, ended: true, wrong: "16 MiB"},
-		"no base64": {answer: `{"exited": true, "out-data": "?"}`, wrong: "base64"},
+		"runs":          {answer: `{"exited": false}`},
+		"ended":         {answer: `{"exited": true, "exitcode": 3, "out-data": "YQo=", "err-data": "YgA="}`, ended: true, want: Result{3, []byte("a\n"), []byte("b\x00")}},
+		"silent":        {answer: `{"exited": true, "exitcode": 0}`, ended: true},
+		"killed":        {answer: `{"exited": true, "signal": 9}`, ended: true, want: Result{Code: 137}},
+		"too much":      {answer: `{"exited": true, "exitcode": 0, "out-truncated": true}`, ended: true, wrong: "16 MiB"},
+		"too much said": {answer: `{"exited": true, "exitcode": 0, "err-truncated": true}`, ended: true, wrong: "16 MiB"},
+		"no base64":     {answer: `{"exited": true, "out-data": "?"}`, wrong: "base64"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var s execStatus
@@ -63,6 +66,22 @@ func TestExecStatus(t *testing.T) {
 				t.Errorf("ended %v (-want +got)\n%s", s.Exited, d)
 			}
 		})
+	}
+}
+
+// libvirt's errors hold the guest's own words, as long as it likes.
+func TestGuestsWordsInErrors(t *testing.T) {
+	long := libvirt.Error{Code: libvirt.ERR_AGENT_COMMAND_FAILED, Message: "begin" + strings.Repeat("x", 1<<20) + "\x1b]0;title\x07"}
+	err := harmless(fmt.Errorf("wrapped: %w", long))
+	if s := err.Error(); len(s) > 5000 || strings.ContainsAny(s, "\x1b\x07") || !strings.Contains(s, "?]0;title?") {
+		t.Errorf("%d bytes: %.20q … %q", len(s), s, s[max(0, len(s)-20):])
+	}
+	if !errors.Is(err, libvirt.ERR_AGENT_COMMAND_FAILED) {
+		t.Errorf("%v lost its code", err)
+	}
+	other := errors.New("other")
+	if err := harmless(other); !errors.Is(err, other) {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -2,10 +2,12 @@ package domains
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
 	"strings"
+	"sync"
 
 	"libvirt.org/go/libvirt"
 
@@ -45,33 +47,62 @@ func tail(path string) []byte {
 }
 
 // Attach joins the machine's serial console with in and out until in ends, the
-// escape byte 0x1d (Ctrl-]) comes in, or the machine ends.
-func (m Machine) Attach(in io.Reader, out io.Writer) error {
+// escape byte 0x1d (Ctrl-]) comes in, the machine ends, or ctx does, which alone
+// is an error. A Read of in may go on after it, and what that reads is lost.
+func (m Machine) Attach(ctx context.Context, in io.Reader, out io.Writer) error {
 	d, err := m.On.LookupDomainByName(m.Node.Object)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = d.Free() }()
-	stream, err := m.On.NewStream(0)
+	s, err := m.On.NewStream(0)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = stream.Free() }()
-	if err := d.OpenConsole("", stream, libvirt.DOMAIN_CONSOLE_FORCE); err != nil {
+	defer func() { _ = s.Free() }()
+	if err := d.OpenConsole("", s, libvirt.DOMAIN_CONSOLE_FORCE); err != nil {
 		return err
 	}
-	ended := make(chan error, 2)
-	go func() { ended <- fromConsole(stream, out) }()
-	go func() { ended <- toConsole(stream, in) }()
-	err = <-ended
-	_ = stream.Abort()
+	return join(ctx, s, in, out)
+}
+
+// stream is what is used of libvirt's streams.
+type stream interface {
+	Send([]byte) (int, error)
+	Recv([]byte) (int, error)
+	Abort() error
+}
+
+// join joins a stream with in and out. Nobody uses the stream after it, so that it can be freed.
+func join(ctx context.Context, s stream, in io.Reader, out io.Writer) error {
+	within, cancel := context.WithCancel(ctx)
+	keys := make(chan []byte)
+	ended := make(chan error, 3)
+	go func() { // it may stay in a Read
+		defer close(keys)
+		if err := readKeys(within, in, keys); err != nil {
+			ended <- err
+		}
+	}()
+	var users sync.WaitGroup
+	users.Go(func() { ended <- fromConsole(s, out) })
+	users.Go(func() { ended <- toConsole(within, s, keys) })
+	var err error
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	cancel()
+	_ = s.Abort()
+	users.Wait()
 	return err
 }
 
-func fromConsole(stream *libvirt.Stream, out io.Writer) error {
+func fromConsole(s stream, out io.Writer) error {
 	buffer := make([]byte, 4096)
 	for {
-		n, err := stream.Recv(buffer)
+		n, err := s.Recv(buffer)
 		if n > 0 {
 			if _, err := out.Write(buffer[:n]); err != nil {
 				return err
@@ -86,25 +117,40 @@ func fromConsole(stream *libvirt.Stream, out io.Writer) error {
 	}
 }
 
+func toConsole(ctx context.Context, s stream, keys <-chan []byte) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case left, more := <-keys:
+			for len(left) > 0 {
+				sent, err := s.Send(left)
+				if err != nil {
+					return err
+				}
+				left = left[sent:]
+			}
+			if !more {
+				return nil
+			}
+		}
+	}
+}
+
 const escape = 0x1d // Ctrl-]
 
-func toConsole(stream *libvirt.Stream, in io.Reader) error {
-	buffer := make([]byte, 256)
+// readKeys passes on what in gives, up to its end or the escape byte.
+func readKeys(ctx context.Context, in io.Reader, keys chan<- []byte) error {
 	for {
+		buffer := make([]byte, 256)
 		n, err := in.Read(buffer)
-		keys := buffer[:n]
-		leave := bytes.IndexByte(keys, escape)
-		if leave >= 0 {
-			keys = keys[:leave]
+		read, _, leave := bytes.Cut(buffer[:n], []byte{escape})
+		select {
+		case keys <- read:
+		case <-ctx.Done():
+			return nil
 		}
-		for len(keys) > 0 {
-			sent, err := stream.Send(keys)
-			if err != nil {
-				return err
-			}
-			keys = keys[sent:]
-		}
-		if leave >= 0 || errors.Is(err, io.EOF) {
+		if leave || errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

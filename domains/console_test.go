@@ -1,9 +1,15 @@
 package domains
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
 	"os"
 	"strings"
+	"sync"
 	"testing"
+	"testing/iotest"
 )
 
 func TestLastLines(t *testing.T) {
@@ -57,5 +63,92 @@ func TestPanicked(t *testing.T) {
 		if got := m.Panicked(); got != test.want {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+}
+
+// wire is a stream: it says what came in, and then nothing until it is aborted.
+type wire struct {
+	mu      sync.Mutex
+	says    io.Reader
+	sent    bytes.Buffer
+	aborted chan struct{}
+	users   sync.WaitGroup // inside Recv and Send
+}
+
+func (w *wire) Recv(b []byte) (int, error) {
+	w.users.Add(1)
+	defer w.users.Done()
+	if n, err := w.says.Read(b); n > 0 || err != nil && !errors.Is(err, io.EOF) {
+		return n, err
+	}
+	<-w.aborted
+	return 0, errors.New("aborted")
+}
+
+func (w *wire) Send(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sent.WriteByte(b[0])
+	return 1, nil // the rest comes again
+}
+
+func (w *wire) Abort() error {
+	close(w.aborted)
+	return nil
+}
+
+// silent is a terminal at which nobody types.
+type silent struct{ context.Context }
+
+func (s silent) Read([]byte) (int, error) {
+	<-s.Done()
+	return 0, io.EOF
+}
+
+func TestJoin(t *testing.T) {
+	broken, interrupted := errors.New("broken"), errors.New("interrupted")
+	for name, test := range map[string]struct {
+		in, says io.Reader
+		out      io.Writer // nil for one that takes all
+		end      error     // of the context
+		sent     string
+		want     error
+	}{
+		"in ends":            {in: strings.NewReader("abc"), sent: "abc"},
+		"the escape":         {in: strings.NewReader("ab\x1dcd"), sent: "ab"},
+		"the escape, split":  {in: iotest.OneByteReader(strings.NewReader("ab\x1dcd")), sent: "ab"},
+		"in breaks":          {in: io.MultiReader(strings.NewReader("a"), iotest.ErrReader(broken)), sent: "a", want: broken},
+		"the stream breaks":  {says: iotest.ErrReader(broken), want: broken},
+		"out breaks":         {says: strings.NewReader("x"), out: brokenWriter{broken}, want: broken},
+		"the context's end":  {end: interrupted, want: interrupted},
+		"the end of silence": {says: strings.NewReader("x"), end: interrupted, want: interrupted},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			if test.in == nil {
+				test.in = silent{t.Context()}
+			}
+			if test.says == nil {
+				test.says = strings.NewReader("")
+			}
+			if test.out == nil {
+				test.out = io.Discard
+			}
+			if test.end != nil {
+				cancel(test.end)
+			}
+			w := &wire{says: test.says, aborted: make(chan struct{})}
+			if err := join(ctx, w, test.in, test.out); !errors.Is(err, test.want) {
+				t.Errorf("%v, want %v", err, test.want)
+			}
+			select {
+			case <-w.aborted:
+			default:
+				t.Error("the stream was not aborted")
+			}
+			if got := w.sent.String(); got != test.sent {
+				t.Errorf("sent %q, want %q", got, test.sent)
+			}
+		})
 	}
 }

@@ -3,7 +3,6 @@ package domains
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sort"
 	"strings"
 
@@ -62,7 +61,7 @@ func Find(h *host.Host) ([]Found, error) {
 			err = terr
 		}
 		if host.Gone(err) != nil {
-			errs = append(errs, fmt.Errorf("domain %s: %w", name, err))
+			errs = append(errs, host.Unreadable{Kind: "domain", Object: name, Err: err})
 		}
 		_ = d.Free()
 	}

@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 
 	"github.com/vishvananda/netlink"
 	"libvirt.org/go/libvirt"
@@ -187,7 +189,8 @@ func (m Machine) Destroy(context.Context) error {
 	return remove(m.On, m.Node.Object, m.Node.Lab)
 }
 
-// remove ends and undefines a domain that bears the lab's mark.
+// remove ends and undefines a domain that bears the lab's mark. The logs go before
+// the domain: cut short between the two, it is there to be found and removed again.
 func remove(h *host.Host, object, lab string) error {
 	d, err := h.LookupDomainByName(object)
 	if err != nil {
@@ -204,6 +207,11 @@ func remove(h *host.Host, object, lab string) error {
 	if err := host.Stopped(d.Destroy()); err != nil {
 		return fmt.Errorf("stop: %w", err)
 	}
+	if !h.Fake() { // it keeps no logs, and those of a real domain of that name are not its own
+		if err := removeLogs(object); err != nil {
+			return err
+		}
+	}
 	flags := libvirt.DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
 	if !h.Fake() {
 		flags |= libvirt.DOMAIN_UNDEFINE_CHECKPOINTS_METADATA | libvirt.DOMAIN_UNDEFINE_NVRAM
@@ -211,21 +219,25 @@ func remove(h *host.Host, object, lab string) error {
 	if err := host.Gone(d.UndefineFlags(flags)); err != nil {
 		return fmt.Errorf("undefine: %w", err)
 	}
-	if h.Fake() {
-		return nil // it keeps no logs, and those of a real domain of that name are not its own
-	}
-	return removeLogs(object)
+	return nil
 }
 
 // removeLogs removes QEMU's log of the domain, and its older ones (NAME.log.0 …).
 func removeLogs(object string) error {
-	logs, err := filepath.Glob(filepath.Join(qemuLogDir, object+".log*"))
+	files, err := os.ReadDir(qemuLogDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
+	log := regexp.MustCompile(`^` + regexp.QuoteMeta(object) + `\.log(\.[0-9]+)?$`)
 	var errs []error
-	for _, l := range logs {
-		if err := os.Remove(l); err != nil && !errors.Is(err, os.ErrNotExist) {
+	for _, f := range files {
+		if !log.MatchString(f.Name()) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(qemuLogDir, f.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
 	}

@@ -2,8 +2,10 @@ package domains
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -187,18 +189,47 @@ func TestRemoveLogs(t *testing.T) {
 		}
 	}
 	m := demoMachine(t, "tshark")
-	write(m.Node.Object+".log", m.Node.Object+".log.0", "labctl.trafic.tshark-2.log", "other.log")
+	others := []string{
+		"labctl.trafic.tshark-2.log", m.Node.Object + ".log.bak", m.Node.Object + ".log.0.bak", m.Node.Object + ".log.", m.Node.Object + ".log0",
+		strings.ReplaceAll(m.Node.Object, ".", "_") + ".log", "x" + m.Node.Object + ".log", "other.log",
+	}
+	write(others...)
+	write(m.Node.Object+".log", m.Node.Object+".log.0", m.Node.Object+".log.12")
 	must(t, m.Create(t.Context()))
 	must(t, m.Destroy(t.Context()))
-	if all, err := filepath.Glob(dir + "/*"); err != nil || len(all) != 4 {
+	if all, err := filepath.Glob(dir + "/*"); err != nil || len(all) != len(others)+3 {
 		t.Errorf("the test driver removed logs: %v, %v", all, err)
 	}
 	must(t, removeLogs(m.Node.Object))
-	all, err := filepath.Glob(dir + "/*")
+	left, err := os.ReadDir(dir)
 	must(t, err)
-	want := []string{filepath.Join(dir, "labctl.trafic.tshark-2.log"), filepath.Join(dir, "other.log")}
-	if d := cmp.Diff(want, all); d != "" {
+	var names []string
+	for _, f := range left {
+		names = append(names, f.Name())
+	}
+	slices.Sort(others)
+	if d := cmp.Diff(others, names); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
 	must(t, removeLogs(m.Node.Object))
+	qemuLogDir = filepath.Join(dir, "none")
+	must(t, removeLogs(m.Node.Object))
+}
+
+// Removal that is cut short after the logs leaves the domain to be found again.
+func TestLogsGoBeforeTheDomain(t *testing.T) {
+	before := qemuLogDir
+	qemuLogDir = t.TempDir()
+	t.Cleanup(func() { qemuLogDir = before })
+	m := demoMachine(t, "tshark")
+	must(t, m.Create(t.Context()))
+	log := filepath.Join(qemuLogDir, m.Node.Object+".log")
+	must(t, os.WriteFile(log, nil, 0o600))
+	// taken for a real libvirt, the test driver refuses to undefine as labctl asks it to
+	unaware := &host.Host{Connect: m.On.Connect}
+	says(t, remove(unaware, m.Node.Object, m.Node.Lab), "undefine: ")
+	if _, err := os.Stat(log); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the log is left: %v", err)
+	}
+	state(t, m, host.Partial)
 }

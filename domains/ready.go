@@ -64,8 +64,18 @@ func (m Machine) explain(r requirement, err error) error {
 	if lines == "" {
 		lines = "(nothing)"
 	}
+	var better hinted
+	if errors.As(err, &better) {
+		r.hint = better.hint
+	}
 	return fmt.Errorf("waiting until %s: %w\n  %s\n  its last console lines:\n    %s",
 		r.what, err, strings.ReplaceAll(r.hint, "NODE", m.Node.Name), strings.ReplaceAll(lines, "\n", "\n    "))
+}
+
+// hinted is an error that knows better than its requirement where to look.
+type hinted struct {
+	error
+	hint string
 }
 
 // watch ends a wait when the machine behind it has died or its kernel has panicked.
@@ -95,14 +105,25 @@ func (m Machine) alive() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errDied, err)
 	}
+	if err := m.diedOf(s, reason); err != nil {
+		return err
+	}
+	if m.Panicked() {
+		return fmt.Errorf("%w: its kernel panicked", errDied)
+	}
+	return nil
+}
+
+// diedOf is why a machine that libvirt says is in that state goes no further; nil where it may.
+func (m Machine) diedOf(s libvirt.DomainState, reason int) error {
 	switch {
 	case s == libvirt.DOMAIN_SHUTOFF && libvirt.DomainShutoffReason(reason) == libvirt.DOMAIN_SHUTOFF_CRASHED,
 		s == libvirt.DOMAIN_CRASHED:
 		return fmt.Errorf("%w: it crashed", errDied)
 	case s == libvirt.DOMAIN_SHUTOFF:
 		return errDied
-	case m.Panicked():
-		return fmt.Errorf("%w: its kernel panicked", errDied)
+	case s == libvirt.DOMAIN_PAUSED && libvirt.DomainPausedReason(reason) == libvirt.DOMAIN_PAUSED_IOERROR:
+		return fmt.Errorf("%w: paused by a disk error: is there room in %s?", errDied, m.On.Dir)
 	}
 	return nil
 }
@@ -133,8 +154,20 @@ func hasBooted(ctx context.Context, m Machine) error {
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("the system is %s %s; failed units:\n    %s", state, host.Excerpt(r.Err),
-		strings.ReplaceAll(host.Excerpt(failed.Out), "\n", "\n    "))
+	return notRunning(state, host.Excerpt(r.Err), host.Excerpt(failed.Out))
+}
+
+// notRunning is that the service manager calls the system something else than
+// running: said is what it said beside that, failed are its failed units.
+func notRunning(state, said, failed string) error {
+	err := errors.New(strings.TrimSpace("the system is " + state + " " + said))
+	if failed == "" {
+		return err
+	}
+	return hinted{
+		fmt.Errorf("%w; failed units:\n    %s", err, strings.ReplaceAll(failed, "\n", "\n    ")),
+		"labctl exec NODE -- systemctl --failed lists them; once they are mended, labctl exec NODE -- systemctl reset-failed",
+	}
 }
 
 // until asks again and again, until done, an error, or the end of ctx.

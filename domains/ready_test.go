@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"libvirt.org/go/libvirt"
+
+	"github.com/mami-project/labctl/host"
 )
 
 // A wait that ends at once ends long before this.
@@ -76,6 +79,49 @@ func TestWaitEndsWithTheMachine(t *testing.T) {
 			}
 			if took := time.Since(start); took > longWait {
 				t.Errorf("it took %s", took)
+			}
+		})
+	}
+}
+
+// The test driver's disks have no errors.
+func TestDiedOf(t *testing.T) {
+	m := Machine{On: &host.Host{Dir: "/full"}}
+	for name, test := range map[string]struct {
+		state  libvirt.DomainState
+		reason int
+		want   string // "" where it lives
+	}{
+		"runs":                {libvirt.DOMAIN_RUNNING, int(libvirt.DOMAIN_RUNNING_BOOTED), ""},
+		"paused by its start": {libvirt.DOMAIN_PAUSED, int(libvirt.DOMAIN_PAUSED_STARTING_UP), ""},
+		"paused by a user":    {libvirt.DOMAIN_PAUSED, int(libvirt.DOMAIN_PAUSED_USER), ""},
+		"a full disk":         {libvirt.DOMAIN_PAUSED, int(libvirt.DOMAIN_PAUSED_IOERROR), "the machine has stopped: paused by a disk error: is there room in /full?"},
+		"crashed":             {libvirt.DOMAIN_SHUTOFF, int(libvirt.DOMAIN_SHUTOFF_CRASHED), "the machine has stopped: it crashed"},
+		"kept after a crash":  {libvirt.DOMAIN_CRASHED, int(libvirt.DOMAIN_CRASHED_PANICKED), "the machine has stopped: it crashed"},
+		"off":                 {libvirt.DOMAIN_SHUTOFF, int(libvirt.DOMAIN_SHUTOFF_SHUTDOWN), "the machine has stopped"},
+	} {
+		err := m.diedOf(test.state, test.reason)
+		if test.want == "" && err != nil || test.want != "" && (!errors.Is(err, errDied) || err.Error() != test.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestNotRunning(t *testing.T) {
+	for name, test := range map[string]struct {
+		failed, want, hint, not string
+	}{
+		"failed units": {"a.service loaded failed\nb.service loaded failed", "degraded said; failed units:\n    a.service loaded failed\n    b.service", "labctl exec tshark -- systemctl reset-failed", "list-jobs"},
+		"none":         {"", "degraded said\n", "list-jobs", "reset-failed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := requirements[1]
+			r.met = func(context.Context, Machine) error { return notRunning("degraded", "said", test.failed) }
+			require(t, r)
+			err := waiting(t).Wait(t.Context(), func(string) {})
+			says(t, err, "waiting until the system has booted: the system is "+test.want, test.hint)
+			if strings.Contains(err.Error(), test.not) {
+				t.Errorf("%v sends to %s", err, test.not)
 			}
 		})
 	}

@@ -123,6 +123,14 @@ func rebootedNodeComesBack(t *testing.T) {
 	}
 	must(t, "up")
 	namesResolve(t)
+	in(t, "influxdb", "rm -f /run/before; touch /run/before")
+	labctl(t, "exec", "influxdb", "--", "systemctl", "reboot")
+	eventually(t, "influxdb has rebooted", func() bool {
+		r := labctl(t, "exec", "influxdb", "--", "sh", "-c", "[ ! -e /run/before ] && systemctl is-system-running --wait")
+		return strings.TrimSpace(r.out) == "running"
+	})
+	must(t, "up")
+	influxAnswers(t)
 	flowsTakeTheTestNetwork(t)
 }
 

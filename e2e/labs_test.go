@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -110,6 +111,11 @@ func TestInterruptedUp(t *testing.T) {
 				return false
 			})
 			r.check(t, 130)
+			for line := range strings.Lines(r.err) {
+				if !json.Valid([]byte(line)) {
+					t.Errorf("an event is no JSON: %s", line)
+				}
+			}
 			if d := untouched(); d != "" {
 				t.Errorf("interrupted at %q: foreign things were touched:\n%s", moment, d)
 			}
@@ -119,6 +125,18 @@ func TestInterruptedUp(t *testing.T) {
 			if left := leftOf(t, "green"); left != "" {
 				t.Errorf("interrupted at %q: left on the host:\n%s", moment, left)
 			}
+		}
+		for what, ends := range map[string]string{
+			"a reader of its words that goes away": "timeout 120 %[1]s up --events %[2]s 2>&1 | head -4 >/dev/null; true",
+			"a terminal that is lost":              "%[1]s up %[2]s 2>/dev/null & until ls /var/lib/labctl/labs/green/*.qcow2 2>/dev/null; do sleep 0.1; done; kill -HUP $!; wait $! || [ $? = 130 ]",
+		} {
+			if !trySh(t, fmt.Sprintf(ends, os.Getenv(binary), file)) {
+				t.Errorf("%s: up ends otherwise", what)
+			}
+			if left := leftOf(t, "green"); what == "a terminal that is lost" && left != "" {
+				t.Errorf("%s: left on the host:\n%s", what, left)
+			}
+			must(t, "down", "green")
 		}
 		t.Run("and comes up after all", func(t *testing.T) {
 			must(t, "up", file)

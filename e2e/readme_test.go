@@ -38,7 +38,9 @@ func TestReadme(t *testing.T) {
 		isClean()
 
 		lab := write(t, "lab.yaml", blocks(string(text), "yaml")[0])
-		must(t, "check", lab)
+		must(t, "up", lab)
+		must(t, "down", lab)
+		isClean()
 		help := must(t, "help")
 		for _, command := range []string{"up", "down", "plan", "status", "list", "check", "ssh", "exec", "console", "cp", "capture", "verify", "image", "init", "schema", "version", "completion"} {
 			if !strings.Contains(help, "   "+command) || !strings.Contains(string(text), command) {

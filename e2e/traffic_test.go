@@ -90,9 +90,14 @@ func flowsTakeTheTestNetwork(t *testing.T) {
 // file to what TCP itself says of them: every byte is there, every frame once.
 func eachFrameIsCapturedOnce(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "frames.pcap")
-	cmd := command(t, "capture", "--json", "-w", file, "--filter", "tcp port 5202")
+	cmd := command(t, "capture", "--json", "-w", "-", "--filter", "tcp port 5202")
+	out, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
 	var words watched
-	cmd.Stderr = &words
+	cmd.Stdout, cmd.Stderr = out, &words
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

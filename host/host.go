@@ -40,6 +40,16 @@ func Connect(uri, dir string) (*Host, error) {
 	return &Host{Connect: c, Dir: dir, fake: strings.HasPrefix(uri, "test:")}, nil
 }
 
+// In is the host with another folder of labctl's; "" leaves it as it is.
+func (h *Host) In(dir string) *Host {
+	if dir == "" {
+		return h
+	}
+	other := *h
+	other.Dir = dir
+	return &other
+}
+
 // Close ends the connection.
 func (h *Host) Close() { _, _ = h.Connect.Close() }
 

@@ -21,8 +21,11 @@ var lockPoll = 50 * time.Millisecond
 // Lock takes the host's lock of that name for what this process does, and returns
 // what gives it back. While another process holds it, wait is called once with
 // what that process said of itself, and Lock waits until ctx ends. The kernel
-// gives a dead process's locks back.
+// gives a dead process's locks back. A name that is no file's is an error.
 func Lock(ctx context.Context, name, doing string, wait func(holder string)) (unlock func(), err error) {
+	if name == "" || strings.ContainsRune(name, filepath.Separator) {
+		return nil, fmt.Errorf("lock %q: not a name", name)
+	}
 	if err := makeLockDir(); err != nil {
 		return nil, err
 	}

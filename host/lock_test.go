@@ -184,6 +184,16 @@ func TestLocksOfOtherNamesAreFree(t *testing.T) {
 	}
 }
 
+func TestLockStaysInItsFolder(t *testing.T) {
+	ownLockDir(t)
+	for _, name := range []string{"", "../it", "/it", "a/b"} {
+		if _, err := Lock(within(t), name, "testing", func(string) { t.Error("waits") }); err == nil || !strings.Contains(err.Error(), "not a name") {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	nothingLeft(t)
+}
+
 // A holder's words are written after its lock is taken.
 func TestLockTellsNothingUnsaid(t *testing.T) {
 	ownLockDir(t)

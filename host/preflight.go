@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 
@@ -84,7 +83,7 @@ func hasKVM(_ context.Context, h *Host, n Needs) (Unfits, error) {
 func hasTools(_ context.Context, _ *Host, n Needs) (Unfits, error) {
 	var u Unfits
 	for _, tool := range n.Tools {
-		if _, err := exec.LookPath(tool); err != nil {
+		if _, err := Tool(tool); err != nil {
 			u = append(u, Unfit{"there is no " + tool + " on PATH", "make setup in labctl's source installs what labctl needs"})
 		}
 	}
@@ -119,13 +118,13 @@ func availableMiB(info []byte) int {
 	return -1
 }
 
-// isPassable looks whether QEMU, which libvirt runs as a user of its own, gets as
-// far as labctl's folder.
+// isPassable looks whether QEMU, which libvirt runs as a user of its own, gets
+// through labctl's folders, those of them that are there, to the disks.
 func isPassable(_ context.Context, h *Host, n Needs) (Unfits, error) {
 	if n.DiskBytes == 0 || h.Fake() {
 		return nil, nil
 	}
-	for dir := filepath.Clean(h.Dir); ; dir = filepath.Dir(dir) {
+	for _, dir := range append([]string{h.LabDir(""), h.ImageDir()}, upwards(h.Dir)...) {
 		i, err := os.Stat(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
@@ -136,10 +135,17 @@ func isPassable(_ context.Context, h *Host, n Needs) (Unfits, error) {
 				"give labctl a folder that others may pass to (--dir), as " + DefaultDir + ", or chmod o+x " + dir,
 			}}, nil
 		}
-		if dir == "/" || dir == "." {
-			return nil, nil
-		}
 	}
+	return nil, nil
+}
+
+// upwards is a folder and all those that it is in.
+func upwards(dir string) []string {
+	dir = filepath.Clean(dir)
+	if dir == "/" || dir == "." {
+		return []string{dir}
+	}
+	return append([]string{dir}, upwards(filepath.Dir(dir))...)
 }
 
 func hasRoom(_ context.Context, h *Host, n Needs) (Unfits, error) {
@@ -187,13 +193,32 @@ func hasFreePorts(ctx context.Context, _ *Host, n Needs) (Unfits, error) {
 	var u Unfits
 	for _, p := range n.Ports {
 		if err := listen(ctx, p); err != nil {
-			u = append(u, Unfit{
-				fmt.Sprintf("port %d/%s of the host, to be published, is taken: %v", p.Number, p.Protocol, err),
-				"end what listens there (ss -lntup), or publish another port",
-			})
+			u = append(u, unpublishable(p, err))
 		}
 	}
 	return u, nil
+}
+
+// unpublishable is why nothing can listen on a port, and the way out.
+func unpublishable(p Port, err error) Unfit {
+	port := fmt.Sprintf("port %d/%s of the host, to be published, ", p.Number, p.Protocol)
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		return Unfit{
+			fmt.Sprintf("%sis taken: %v", port, err),
+			"end what listens there (ss -lntup), or publish another port",
+		}
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return Unfit{
+			fmt.Sprintf("%sis wanted at %s, and the host does not have address %s", port, p.Address, p.Address),
+			"publish it at an address of the host (ip -br address), or leave the address out: at all of them",
+		}
+	default:
+		return Unfit{
+			fmt.Sprintf("%scannot be listened on: %v", port, err),
+			"mend that, or publish another port",
+		}
+	}
 }
 
 func listen(ctx context.Context, p Port) error {

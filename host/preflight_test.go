@@ -2,6 +2,7 @@ package host
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
 	"libvirt.org/go/libvirtxml"
 )
 
@@ -165,6 +167,65 @@ func TestPreflight(t *testing.T) {
 				if !strings.Contains(u.Error(), test.want[i]) || u.Fix == "" || !strings.Contains(err.Error(), u.Error()) {
 					t.Errorf("reason %d is %q; want %q in it, and a way out", i, u, test.want[i])
 				}
+			}
+		})
+	}
+}
+
+func TestIsPassable(t *testing.T) {
+	temporary := t.TempDir()
+	if err := os.Chmod(filepath.Dir(temporary), 0o711); err != nil { // the test's own: 0700
+		t.Fatal(err)
+	}
+	dir := filepath.Join(temporary, "labctl")
+	h := &Host{Dir: dir}
+	for _, d := range []string{"", "labs", "images"} {
+		closed := filepath.Join(dir, d)
+		t.Run(filepath.Base(closed), func(t *testing.T) {
+			if u, err := isPassable(t.Context(), h, Needs{DiskBytes: 1}); len(u) > 0 || err != nil {
+				t.Errorf("before: %v, %v", u, err)
+			}
+			if err := os.Mkdir(closed, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			u, err := isPassable(t.Context(), h, Needs{DiskBytes: 1})
+			if err != nil || len(u) != 1 || !strings.Contains(u[0].What, closed+" (mode -rwx------)") || !strings.Contains(u[0].Fix, "chmod o+x "+closed) {
+				t.Errorf("%v, %v", u, err)
+			}
+			if err := os.Chmod(closed, 0o711); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if u, err := isPassable(t.Context(), h, Needs{}); len(u) > 0 || err != nil {
+		t.Errorf("where no disk is wanted: %v, %v", u, err)
+	}
+}
+
+// Each reason why a port cannot be had has a way out of its own.
+func TestUnpublishable(t *testing.T) {
+	for name, test := range map[string]struct {
+		port      Port
+		err       error // nil where listening on the port gives it
+		what, fix string
+	}{
+		"taken":            {taken(t, "tcp"), nil, "is taken", "ss -lntup"},
+		"taken, UDP":       {taken(t, "udp"), nil, "is taken", "ss -lntup"},
+		"another's":        {Port{netip.MustParseAddr("192.0.2.1"), 0, "tcp"}, nil, "the host does not have address 192.0.2.1", "ip -br address"},
+		"another's, UDP":   {Port{netip.MustParseAddr("192.0.2.1"), 0, "udp"}, nil, "the host does not have address 192.0.2.1", "ip -br address"},
+		"for another user": {Port{Number: 80, Protocol: "tcp"}, fmt.Errorf("listen: %w", unix.EACCES), "cannot be listened on: listen: permission denied", "another port"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := test.err
+			if err == nil {
+				err = listen(t.Context(), test.port)
+			}
+			u := unpublishable(test.port, err)
+			if !strings.Contains(u.What, test.what) || !strings.Contains(u.Fix, test.fix) || test.what != "is taken" && strings.Contains(u.What, "taken") {
+				t.Errorf("%s", u)
 			}
 		})
 	}

@@ -23,6 +23,7 @@ type Tag struct {
 	Lab     string   `xml:"name,attr"`
 	Format  int      `xml:"format,attr"`
 	From    string   `xml:"from,attr,omitempty"` // where the file came from, for people
+	Dir     string   `xml:"dir,attr,omitempty"`  // labctl's folder, in which the lab's own is
 	Chosen  []Chosen `xml:"chosen,omitempty"`
 	File    string   `xml:"file"`
 }
@@ -78,7 +79,18 @@ func ReadTag(metadata string) (Tag, bool, error) {
 	}
 }
 
+// Unreadable is an object whose mark cannot be read: some lab's, as far as its name tells.
+type Unreadable struct {
+	Kind   string // "domain" or "network"
+	Object string // libvirt's name
+	Err    error
+}
+
+func (u Unreadable) Error() string { return u.Kind + " " + u.Object + ": " + u.Err.Error() }
+
+func (u Unreadable) Unwrap() error { return u.Err }
+
 // Equal says whether two marks say the same of a lab.
 func (t Tag) Equal(o Tag) bool {
-	return t.Lab == o.Lab && t.Format == o.Format && t.File == o.File && slices.Equal(t.Chosen, o.Chosen)
+	return t.Lab == o.Lab && t.Format == o.Format && t.Dir == o.Dir && t.File == o.File && slices.Equal(t.Chosen, o.Chosen)
 }

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -87,16 +88,21 @@ func (e NotBuilt) Error() string {
 type Corrupt struct{ Recipe, File, What string }
 
 func (e Corrupt) Error() string {
-	return fmt.Sprintf("the base image %s is corrupt: %s %s\n  labctl image build %s", e.Recipe, e.File, e.What, e.Recipe)
+	remedy := "labctl image prune" // no recipe makes it any more
+	if r, err := BuiltIn(e.Recipe); err == nil && r.ID() == filepath.Base(filepath.Dir(e.File)) {
+		remedy = "labctl image build " + e.Recipe
+	}
+	return fmt.Sprintf("the base image %s is corrupt: %s %s\n  %s", e.Recipe, e.File, e.What, remedy)
 }
 
 // Find returns the base image of a recipe out of the cache dir; its files are not
 // read. The error is a NotBuilt or a Corrupt where it is either.
 func Find(dir string, r Recipe) (Base, error) {
-	b, err := readBase(filepath.Join(dir, r.ID()))
-	if errors.Is(err, fs.ErrNotExist) {
+	folder := filepath.Join(dir, r.ID())
+	if _, err := os.Stat(filepath.Join(folder, manifestFile)); errors.Is(err, fs.ErrNotExist) {
 		return Base{}, NotBuilt{r.Name}
 	}
+	b, err := readBase(folder)
 	if err == nil && b.Digest != r.Digest() {
 		err = Corrupt{r.Name, filepath.Join(b.Dir, manifestFile), "is of another recipe"}
 	}
@@ -115,17 +121,14 @@ func Open(ctx context.Context, dir string, r Recipe) (Base, error) {
 // List returns the base images in the cache dir, by the names of their folders.
 // Those that cannot be read are in the error; the others are returned all the same.
 func List(dir string) ([]Base, error) {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+	folders, err := folders(dir)
+	if err != nil {
+		return nil, err
 	}
 	var bases []Base
-	errs := []error{err}
-	for _, e := range entries {
-		if !e.IsDir() || strings.HasPrefix(e.Name(), ".") {
-			continue // locks and what is being built
-		}
-		b, err := readBase(filepath.Join(dir, e.Name()))
+	var errs []error
+	for _, folder := range folders {
+		b, err := readBase(folder)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -135,15 +138,38 @@ func List(dir string) ([]Base, error) {
 	return bases, errors.Join(errs...)
 }
 
+// isID matches a Recipe.ID: nothing else in the cache is a base image, whole or not.
+var isID = regexp.MustCompile(`^[a-z0-9-]+-[0-9a-f]{12}$`)
+
+// folders are the base images' own in the cache dir, by their names.
+func folders(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var folders []string
+	for _, e := range entries {
+		if e.IsDir() && isID.MatchString(e.Name()) {
+			folders = append(folders, filepath.Join(dir, e.Name()))
+		}
+	}
+	return folders, nil
+}
+
+// readBase reads the manifest of the base image in the folder dir; one that is
+// missing or makes no sense is a Corrupt.
 func readBase(dir string) (Base, error) {
 	b := Base{Dir: dir}
+	name := filepath.Base(dir) // RECIPE-DIGEST
+	name = name[:max(0, strings.LastIndexByte(name, '-'))]
 	path := filepath.Join(dir, manifestFile)
 	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Base{}, Corrupt{name, path, "is missing"}
+	}
 	if err != nil {
 		return Base{}, err
 	}
-	name := filepath.Base(dir) // RECIPE-DIGEST
-	name = name[:max(0, strings.LastIndexByte(name, '-'))]
 	if err := json.Unmarshal(text, &b.Manifest); err != nil {
 		return Base{}, Corrupt{name, path, "cannot be read: " + err.Error()}
 	}

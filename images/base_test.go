@@ -1,8 +1,8 @@
 package images
 
 import (
-	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,11 +90,28 @@ func overwrite(b Base, text string) error {
 	return errors.Join(os.Remove(path), os.WriteFile(path, []byte(text), 0o644))
 }
 
-func TestListLeavesOutWhatIsBeingBuilt(t *testing.T) {
+// What another labctl's recipe made is of no use to this one, and cannot be built.
+func TestCorruptOfUnknownRecipeIsToBePruned(t *testing.T) {
+	dir := t.TempDir()
+	for _, r := range []Recipe{old(t, "bash"), {Name: "unknown"}} {
+		b := fakeBase(t, dir, r)
+		if err := overwrite(b, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := List(dir)
+	if got := strings.Count(fmt.Sprint(err), "\n  labctl image prune"); got != 2 {
+		t.Errorf("%d times said to prune: %v", got, err)
+	}
+}
+
+func TestListLeavesOutWhatIsNoBase(t *testing.T) {
 	dir := t.TempDir()
 	want := []Base{fakeBase(t, dir, builtIn(t, "debian")), fakeBase(t, dir, builtIn(t, "debian-slim"))}
-	if err := os.Mkdir(filepath.Join(dir, building+"x"), 0o755); err != nil {
-		t.Fatal(err)
+	for _, other := range []string{building + want[0].ID(), "photos"} {
+		if err := os.Mkdir(filepath.Join(dir, other), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	got, err := List(dir)
 	if err != nil {
@@ -105,71 +122,6 @@ func TestListLeavesOutWhatIsBeingBuilt(t *testing.T) {
 	}
 	if none, err := List(filepath.Join(dir, "none")); len(none) > 0 || err != nil {
 		t.Errorf("of no cache: %v, %v", none, err)
-	}
-}
-
-// fakeOverlay is the header of a QCOW2 image that stands on backing.
-func fakeOverlay(t *testing.T, path, backing string) {
-	t.Helper()
-	header := binary.BigEndian.AppendUint32([]byte("QFI\xfb"), 3)
-	header = binary.BigEndian.AppendUint64(header, 112)
-	header = binary.BigEndian.AppendUint32(header, uint32(len(backing)))
-	header = append(header, make([]byte, 112-len(header))...)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, append(header, backing...), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// old is a recipe as an earlier labctl had it.
-func old(t *testing.T, package1 string) Recipe {
-	t.Helper()
-	r := builtIn(t, "debian-slim")
-	r.Packages = []string{package1}
-	return r
-}
-
-func TestPruneRemovesOnlyWhatNothingStandsOn(t *testing.T) {
-	dir := t.TempDir()
-	images := filepath.Join(dir, "images")
-	current := builtIn(t, "debian-slim")
-	kept := fakeBase(t, images, current)
-	used := fakeBase(t, images, old(t, "used"))
-	halfUsed := fakeBase(t, images, old(t, "half-used"))
-	unused := fakeBase(t, images, old(t, "unused"))
-	fakeOverlay(t, filepath.Join(dir, "labs/trafic/tshark.qcow2"), used.Disk())
-	fakeOverlay(t, filepath.Join(dir, "labs/other/node.qcow2.part"), halfUsed.Disk())
-
-	got, err := prune(images, []Recipe{current})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]Base{unused}, got); diff != "" {
-		t.Error(diff)
-	}
-	for _, b := range []Base{kept, used, halfUsed} {
-		if err := b.Verify(t.Context()); err != nil {
-			t.Error(err)
-		}
-	}
-	if _, err := os.Stat(unused.Dir); !os.IsNotExist(err) {
-		t.Errorf("%s is still there: %v", unused.Dir, err)
-	}
-}
-
-// A disk that cannot be read may stand on any base.
-func TestPruneStopsAtDiskItCannotRead(t *testing.T) {
-	dir := t.TempDir()
-	images := filepath.Join(dir, "images")
-	b := fakeBase(t, images, old(t, "unused"))
-	fakeOverlay(t, filepath.Join(dir, "labs/trafic/tshark.qcow2"), "")
-	if _, err := prune(images, nil); err == nil {
-		t.Error("no error")
-	}
-	if err := b.Verify(t.Context()); err != nil {
-		t.Error(err)
 	}
 }
 

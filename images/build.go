@@ -25,7 +25,7 @@ const building = ".building-"
 // Build returns the base image of a recipe, built into the cache dir unless it is
 // there already and whole. tell is called with each step. It needs root and a
 // package mirror. An interrupted build leaves nothing; of two builds at once the
-// second waits for the first.
+// second waits for the first, and both wait for a Hold before they replace a base.
 func Build(ctx context.Context, dir string, r Recipe, o Options, tell func(string)) (Base, error) {
 	unlock, err := host.Lock(ctx, "images", "image build "+r.Name, func(holder string) { tell("waiting for " + holder) })
 	if err != nil {
@@ -65,16 +65,28 @@ func Build(ctx context.Context, dir string, r Recipe, o Options, tell func(strin
 		return Base{}, errors.Join(fmt.Errorf("build the base image %s: %w", r.Name, err), os.RemoveAll(work))
 	}
 	b.Dir = final
-	return b, replace(final, work)
+	if err := replace(ctx, final, work, tell); err != nil {
+		return Base{}, errors.Join(err, os.RemoveAll(work))
+	}
+	return b, nil
 }
 
-// replace puts the folder work in final's place.
-func replace(final, work string) error {
-	err := errors.Join(os.RemoveAll(final), os.Rename(work, final))
+// replace puts the folder work in final's place, on which no disk may have come to
+// stand meanwhile.
+func replace(ctx context.Context, final, work string, tell func(string)) error {
+	dir := filepath.Dir(final)
+	release, err := holdAlone(ctx, dir, tell)
 	if err != nil {
-		return errors.Join(err, os.RemoveAll(work))
+		return err
 	}
-	return syncPath(filepath.Dir(final))
+	defer release()
+	if err := unused(dir, final); err != nil {
+		return err
+	}
+	if err := errors.Join(os.RemoveAll(final), os.Rename(work, final)); err != nil {
+		return err
+	}
+	return syncPath(dir)
 }
 
 // build makes the base image in the folder work.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,28 +14,47 @@ import (
 )
 
 // Prune removes the base images from the cache dir on which no lab's disk
-// stands and whose recipe is not among keep, and returns those. Disks are looked
-// for in labctl's folder, the one dir is in.
-func Prune(ctx context.Context, dir string, keep []Recipe) ([]Base, error) {
-	unlock, err := host.Lock(ctx, "images", "image prune", func(string) {})
+// stands and whose recipe is not among keep or whose manifest cannot be read, and
+// returns those. Disks are looked for in labctl's folder, the one dir is in. tell
+// is called when it must wait for a build or for disks that are being made.
+func Prune(ctx context.Context, dir string, keep []Recipe, tell func(string)) ([]Base, error) {
+	unlock, err := host.Lock(ctx, "images", "image prune", func(holder string) { tell("waiting for " + holder) })
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
+	release, err := holdAlone(ctx, dir, tell)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	return prune(dir, keep)
 }
 
-// prune is Prune under the lock.
+// prune is Prune under its locks.
 func prune(dir string, keep []Recipe) ([]Base, error) {
-	bases, err := List(dir)
-	used, usedErr := usedBases(dir)
-	if usedErr != nil {
-		return nil, usedErr
+	folders, err := folders(dir)
+	if err != nil {
+		return nil, err
 	}
-	errs := []error{err}
+	used, err := usedBases(dir)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
 	var pruned []Base
-	for _, b := range bases {
-		kept := slices.ContainsFunc(keep, func(r Recipe) bool { return r.ID() == b.ID() })
+	for _, folder := range folders {
+		b, err := readBase(folder)
+		unreadable := errors.As(err, new(Corrupt))
+		if err != nil && !unreadable {
+			errs = append(errs, err)
+			continue
+		}
+		b.Dir = folder
+		kept := !unreadable && slices.ContainsFunc(keep, func(r Recipe) bool { return r.ID() == b.ID() })
 		if kept || used[b.Disk()] != "" {
 			continue
 		}

@@ -76,11 +76,17 @@ func parseRecipe(name string, src []byte) (Recipe, error) {
 // Digest identifies the base image made from the recipe: SHA-256, in
 // hexadecimal, of everything of ours that goes into it.
 func (r Recipe) Digest() string {
-	h := sha256.New()
-	e := json.NewEncoder(h)
-	_ = e.Encode(Format) // a hash takes all
+	digest := sha256.Sum256(r.inputs())
+	return hex.EncodeToString(digest[:])
+}
+
+// inputs is everything of ours that goes into the base image; Format stands for the code.
+func (r Recipe) inputs() []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	_ = e.Encode(Format) // a buffer takes all
 	_ = e.Encode(r)
-	_ = e.Encode([]any{CommandLine, modules, unwanted, initScript})
+	_ = e.Encode([]any{CommandLine, modules, initScript, unwanted, unwantedGenerators, started})
 	err := fs.WalkDir(guest, ".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -92,7 +98,7 @@ func (r Recipe) Digest() string {
 	if err != nil {
 		panic(err) // embedded: cannot be
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	return b.Bytes()
 }
 
 // ID is the name of the recipe's folder in the cache.

@@ -1,6 +1,8 @@
 package images
 
 import (
+	"embed"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -75,5 +77,36 @@ func TestDigestTellsRecipesApart(t *testing.T) {
 		if other.Digest() == r.Digest() {
 			t.Errorf("another %s has the same digest", name)
 		}
+	}
+}
+
+func TestDigestCoversWhatEveryImageGets(t *testing.T) {
+	r := builtIn(t, "debian-slim")
+	was := r.Digest()
+	lists := map[string]*[]string{
+		"modules": &modules, "unwanted": &unwanted, "unwantedGenerators": &unwantedGenerators, "started": &started,
+	}
+	for name, list := range lists {
+		whole := *list
+		*list = whole[1:]
+		if r.Digest() == was {
+			t.Errorf("with less in %s the digest is the same", name)
+		}
+		*list = whole
+	}
+	script, files := initScript, guest
+	t.Cleanup(func() { initScript, guest = script, files })
+	if initScript = ""; r.Digest() == was {
+		t.Error("without /init the digest is the same")
+	}
+	initScript = script
+	if guest = (embed.FS{}); r.Digest() == was {
+		t.Error("without the guest's files the digest is the same")
+	}
+	if want := fmt.Sprintf("%d\n", Format); !strings.HasPrefix(string(r.inputs()), want) {
+		t.Error("Format is no part of the digest")
+	}
+	if !strings.Contains(string(r.inputs()), CommandLine) {
+		t.Error("CommandLine is no part of the digest")
 	}
 }

@@ -18,7 +18,7 @@ func (b Build) SSHOptions(n topology.Node) []string {
 		"-o", "IdentitiesOnly=yes",
 		"-o", "BatchMode=yes",
 		"-o", "StrictHostKeyChecking=yes",
-		"-o", "UserKnownHostsFile=" + keys.KnownHosts(),
+		"-o", `UserKnownHostsFile="` + keys.KnownHosts() + `"`,
 		"-o", "GlobalKnownHostsFile=none",
 		"-o", "HostKeyAlias=" + n.Name,
 		"-o", "ConnectTimeout=15",

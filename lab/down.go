@@ -46,15 +46,33 @@ func down(ctx context.Context, h *host.Host, name string, tell Tell) (int, error
 		return 0, ferr
 	}
 	err := destroy(ctx, found, tell)
-	left, lerr := Find(context.WithoutCancel(ctx), h, name)
+	left, lerr := remaining(context.WithoutCancel(ctx), h, name, found)
 	err = errors.Join(err, lerr)
+	if len(left) > 0 {
+		err = errors.Join(err, Left{name, left})
+	}
 	if ferr != nil && err == nil {
 		tell.warn(ferr.Error()) // what could not be read at first is gone as well
 	}
-	if len(left) > 0 {
-		err = errors.Join(err, Left{name, names(left)})
-	}
 	return count(found), err
+}
+
+// remaining looks again: at each thing that was found, and for what bears the mark.
+func remaining(ctx context.Context, h *host.Host, name string, found [][]Removable) ([]string, error) {
+	again, err := Find(ctx, h, name)
+	left := names(again)
+	for _, stage := range found {
+		for _, r := range stage {
+			s, serr := r.State(ctx)
+			if serr != nil {
+				err = errors.Join(err, fmt.Errorf("look at %s: %w", r, serr))
+			}
+			if (s != host.Absent || serr != nil) && !slices.Contains(left, r.String()) {
+				left = append(left, r.String())
+			}
+		}
+	}
+	return left, err
 }
 
 // Find lists what is on the host of the lab of that name, in stages: what its
@@ -63,6 +81,9 @@ func Find(ctx context.Context, h *host.Host, name string) ([][]Removable, error)
 	all, err := FindMarks(h)
 	marks := all.Of(name)
 	errs := []error{err}
+	for _, u := range marks.Unread {
+		errs = append(errs, u)
+	}
 	known := map[string]bool{}
 	var found [][]Removable
 	for _, t := range marks.Tags() {
@@ -74,7 +95,7 @@ func Find(ctx context.Context, h *host.Host, name string) ([][]Removable, error)
 			errs = append(errs, err) // what bears the mark is found all the same
 			continue
 		}
-		for i, stage := range (Build{On: h, Lab: l, Tag: t}).Resources() {
+		for i, stage := range (Build{On: h.In(t.Dir), Lab: l, Tag: t}).Resources() {
 			if i == len(found) {
 				found = append(found, nil)
 			}
@@ -93,13 +114,14 @@ func Find(ctx context.Context, h *host.Host, name string) ([][]Removable, error)
 			}
 		}
 	}
-	strays := marks.strays(ctx, known)
-	return slices.DeleteFunc(slices.Concat(strays[:1], found, strays[1:]), func(s []Removable) bool { return len(s) == 0 }), errors.Join(errs...)
+	strays, err := marks.strays(ctx, name, known)
+	stages := slices.Concat(strays[:1], found, strays[1:])
+	return slices.DeleteFunc(stages, func(s []Removable) bool { return len(s) == 0 }), errors.Join(append(errs, err)...)
 }
 
-// strays are the things that no mark's file speaks of, in stages: what bears a
-// mark, and what is named after a marked network or the lab alone.
-func (m Marks) strays(ctx context.Context, known map[string]bool) [][]Removable {
+// strays are the things that no mark's file speaks of, in stages: what bears the
+// lab's mark, and what is named after the lab or a marked network of it alone.
+func (m Marks) strays(ctx context.Context, lab string, known map[string]bool) ([][]Removable, error) {
 	stages := make([][]Removable, 4)
 	for _, f := range m.Folders {
 		if !known[f.String()] {
@@ -111,8 +133,16 @@ func (m Marks) strays(ctx context.Context, known map[string]bool) [][]Removable 
 			stages[1] = append(stages[1], n)
 		}
 	}
-	for _, r := range m.unmarked() {
-		if s, err := r.State(ctx); !known[r.String()] && s != host.Absent && err == nil {
+	var errs []error
+	for _, r := range m.unmarked(lab) {
+		if known[r.String()] {
+			continue
+		}
+		s, err := r.State(ctx)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("look at %s: %w", r, err))
+		}
+		if s != host.Absent {
 			stages[2] = append(stages[2], r)
 		}
 	}
@@ -121,45 +151,50 @@ func (m Marks) strays(ctx context.Context, known map[string]bool) [][]Removable 
 			stages[3] = append(stages[3], d)
 		}
 	}
-	return stages
+	return stages, errors.Join(errs...)
 }
 
-// unmarked are the things of the labs that can bear no mark: their firewall
-// tables, and the wires between marked sides.
-func (m Marks) unmarked() []Removable {
-	var rs []Removable
-	for _, lab := range m.Labs() {
-		rs = append(rs, networks.Publish{Lab: topology.Lab{Name: lab}})
-	}
-	sides := map[string]string{} // by lab and network, the side seen first
+// unmarked are the things of a lab that can bear no mark: its firewall table, and
+// the wires between its marked sides.
+func (m Marks) unmarked(lab string) []Removable {
+	rs := []Removable{networks.Publish{Lab: topology.Lab{Name: lab}}}
+	sides := map[string]string{} // by network, the side seen first
 	for _, n := range m.Networks {
-		network, side, sided := strings.Cut(strings.TrimPrefix(n.Object, topology.ObjectName(n.Tag.Lab)), ".")
-		key := n.Tag.Lab + "." + network
+		network, side, sided := strings.Cut(strings.TrimPrefix(n.Object, topology.ObjectName(lab)), ".")
 		switch {
 		case !sided:
-		case sides[key] == "":
-			sides[key] = side
+		case sides[network] == "":
+			sides[network] = side
 		default:
-			w := topology.WireOf(n.Tag.Lab, network, [2]string{sides[key], side})
-			rs = append(rs, networks.Wire{Network: topology.Network{Lab: n.Tag.Lab, Name: network, Wire: w}})
+			w := topology.WireOf(lab, network, [2]string{sides[network], side})
+			rs = append(rs, networks.Wire{Network: topology.Network{Lab: lab, Name: network, Wire: w}})
 		}
 	}
 	return rs
 }
 
 // destroy removes what is listed, the last stage first and a stage's things at
-// once, past failures.
+// once, past failures. What something stands on that could not be removed stays
+// with it: a machine's disk, and the lab's folder, by which the rest is found again.
 func destroy(ctx context.Context, stages [][]Removable, tell Tell) error {
 	var mu sync.Mutex
+	failed := map[string]bool{}
 	var errs []error
 	for _, stage := range slices.Backward(stages) {
 		var group errgroup.Group
 		group.SetLimit(atOnce)
 		for _, r := range stage {
+			if ctx.Err() != nil {
+				return errors.Join(append(errs, context.Cause(ctx))...)
+			}
+			if needed(r, failed) {
+				continue
+			}
 			group.Go(func() error {
 				if err := tell.work("remove", r.String(), func() error { return r.Destroy(ctx) }); err != nil {
 					mu.Lock()
 					defer mu.Unlock()
+					failed[r.String()] = true
 					errs = append(errs, fmt.Errorf("remove %s: %w", r, err))
 				}
 				return nil
@@ -168,6 +203,15 @@ func destroy(ctx context.Context, stages [][]Removable, tell Tell) error {
 		_ = group.Wait()
 	}
 	return errors.Join(errs...)
+}
+
+// needed says whether something that could not be removed stands on r.
+func needed(r Removable, failed map[string]bool) bool {
+	if _, claim := r.(Folder); claim {
+		return len(failed) > 0
+	}
+	node, disk := strings.CutPrefix(r.String(), "disk/")
+	return disk && failed["machine/"+node]
 }
 
 func names(stages [][]Removable) []string {

@@ -208,3 +208,78 @@ func TestDownWaitsForItsTurn(t *testing.T) {
 		t.Errorf("told %+v", r.events)
 	}
 }
+
+// What could not be removed keeps what it stands on: a machine its disk, and all of it the lab's folder.
+func TestDestroyKeepsWhatTheRestStandsOn(t *testing.T) {
+	h := newHost(t)
+	claim := Folder{h, host.Tag{Lab: "plain", Format: 1, File: "name: plain\n"}}
+	must(t, claim.Create(t.Context()))
+	j := &journal{}
+	stages := [][]Removable{
+		{claim},
+		{fake{name: "disk/a", journal: j}, fake{name: "disk/b", journal: j}},
+		{fake{name: "machine/a", stays: true, journal: j}, fake{name: "machine/b", journal: j}},
+	}
+	var r recorder
+	if err := destroy(t.Context(), stages, r.tell); err == nil || !strings.Contains(err.Error(), "remove machine/a: broken") {
+		t.Errorf("%v", err)
+	}
+	if slices.Contains(j.done, "destroy disk/a") || !slices.Contains(j.done, "destroy disk/b") {
+		t.Errorf("%q", j.done)
+	}
+	if s, err := claim.State(t.Context()); err != nil || s != host.Present {
+		t.Errorf("the folder is %s, %v", s, err)
+	}
+	must(t, destroy(t.Context(), stages[:2], r.tell))
+	if s, err := claim.State(t.Context()); err != nil || s != host.Absent {
+		t.Errorf("the folder is %s, %v", s, err)
+	}
+}
+
+// A folder of a lab's name that holds something else is nobody's to remove.
+func TestFolderOfSomebodyElse(t *testing.T) {
+	h := newHost(t)
+	f := Folder{h, host.Tag{Lab: "data", Format: 1}}
+	results := filepath.Join(f.dir(), "results.csv")
+	must(t, os.MkdirAll(f.dir(), 0o755))
+	must(t, os.WriteFile(results, []byte("1,2\n"), 0o600))
+	if n, err := Down(t.Context(), h, "data", deaf); n != 0 || err != nil {
+		t.Errorf("down found %d things, %v", n, err)
+	}
+	for what, err := range map[string]error{"create": f.Create(t.Context()), "destroy": f.Destroy(t.Context())} {
+		if err == nil || !strings.Contains(err.Error(), "left alone") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if _, err := os.Stat(results); err != nil {
+		t.Error(err)
+	}
+}
+
+// A lab made in another folder of labctl's is found there.
+func TestDownInAnotherFolder(t *testing.T) {
+	h := newHost(t)
+	elsewhere := h.In(filepath.Join(t.TempDir(), "elsewhere"))
+	b := prepare(t, elsewhere, plainLab)
+	put(t, b)
+	if n, err := Down(t.Context(), h, "plain", deaf); n != 4 || err != nil {
+		t.Errorf("down found %d things, %v", n, err)
+	}
+	if _, err := os.Stat(b.folder().dir()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the lab's folder: %v", err)
+	}
+}
+
+// One lab's broken mark is that lab's matter.
+func TestBrokenMarkOfAnother(t *testing.T) {
+	h := newHost(t)
+	put(t, prepare(t, h, plainLab))
+	_, err := h.NetworkDefineXML(`<network><name>labctl.other.net</name><metadata><lab xmlns="urn:labctl:lab:1" name="other" format="one"/></metadata><bridge name="lcbother"/></network>`)
+	must(t, err)
+	if n, err := Down(t.Context(), h, "plain", deaf); n != 4 || err != nil {
+		t.Errorf("down of plain found %d things, %v", n, err)
+	}
+	if _, err := Down(t.Context(), h, "other", deaf); err == nil || !strings.Contains(err.Error(), "labctl.other.net") {
+		t.Errorf("down of other: %v", err)
+	}
+}

@@ -6,7 +6,7 @@ import "time"
 type Event struct {
 	Time     time.Time
 	Phase    Phase
-	Verb     string // "create", "complete", "destroy", "wait", "prove", "build", "undo"
+	Verb     string // "build", "verify", "create", "complete", "wait", "prove" or "remove"; "" on what is about no work
 	Resource string // "network/control"; "" where it is about the whole lab
 	Note     string // what is waited for, or what is to be known
 	Err      error  // why it failed
@@ -21,6 +21,7 @@ const (
 	Notes  Phase = "notes"
 	Ends   Phase = "ends"
 	Warns  Phase = "warns" // something the user should know, once
+	Fails  Phase = "fails" // the whole has failed
 )
 
 // Tell receives events, from several goroutines at once.
@@ -36,6 +37,11 @@ func (tell Tell) work(verb, resource string, do func() error) error {
 
 func (tell Tell) note(verb, resource, note string) {
 	tell(Event{Time: time.Now(), Phase: Notes, Verb: verb, Resource: resource, Note: note})
+}
+
+// Note tells what is to be known of the whole work.
+func (tell Tell) Note(note string) {
+	tell(Event{Time: time.Now(), Phase: Notes, Note: note})
 }
 
 func (tell Tell) warn(note string) {

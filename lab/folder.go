@@ -3,9 +3,11 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/mami-project/labctl/host"
 )
@@ -24,13 +26,57 @@ func (f Folder) String() string { return "folder/" + f.Tag.Lab }
 
 func (f Folder) dir() string { return f.On.LabDir(f.Tag.Lab) }
 
+// mark reads the mark in the folder; false where there is none that is this lab's.
+// One that is broken is this lab's, and says no more than that.
+func (f Folder) mark() (host.Tag, bool, error) {
+	text, err := os.ReadFile(filepath.Join(f.dir(), markFile))
+	if err != nil {
+		return host.Tag{}, false, gone(err)
+	}
+	t, marked, err := host.ReadTag(string(text))
+	if !marked || err != nil {
+		return host.Tag{Lab: f.Tag.Lab}, strings.HasPrefix(string(text), "<lab"), nil
+	}
+	return t, t.Lab == f.Tag.Lab, nil
+}
+
+// bare says that nothing is in the folder but, at most, a mark half written.
+func (f Folder) bare() (bool, error) {
+	entries, err := os.ReadDir(f.dir())
+	if err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		if e.Name() != markFile+partExt {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// own refuses a folder of this name that has content and not this lab's mark.
+func (f Folder) own() error {
+	if _, marked, err := f.mark(); marked || err != nil {
+		return err
+	}
+	bare, err := f.bare()
+	if errors.Is(err, fs.ErrNotExist) || bare {
+		return nil
+	}
+	return errors.Join(err, fmt.Errorf("folder %s is there and does not hold the mark of lab %s: it is left alone; move it away", f.dir(), f.Tag.Lab))
+}
+
 // State is Present where the folder holds its mark.
 func (f Folder) State(context.Context) (host.State, error) {
 	if _, err := os.Stat(f.dir()); err != nil {
 		return host.Absent, gone(err)
 	}
-	if _, err := os.Stat(filepath.Join(f.dir(), markFile)); err != nil {
-		return host.Partial, gone(err)
+	if err := f.own(); err != nil {
+		return host.Absent, err
+	}
+	_, marked, err := f.mark()
+	if err != nil || !marked {
+		return host.Partial, err
 	}
 	return host.Present, nil
 }
@@ -38,6 +84,9 @@ func (f Folder) State(context.Context) (host.State, error) {
 // Create makes the folder, passable for QEMU and readable for root only, and
 // writes the mark beside, then in its place.
 func (f Folder) Create(context.Context) error {
+	if err := f.own(); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(filepath.Dir(f.dir()), 0o755); err != nil {
 		return err
 	}
@@ -54,6 +103,9 @@ func (f Folder) Create(context.Context) error {
 // Destroy removes the folder and all that is in it, and the folder of the labs
 // with the last of them.
 func (f Folder) Destroy(context.Context) error {
+	if err := f.own(); err != nil {
+		return err
+	}
 	if err := os.RemoveAll(f.dir()); err != nil {
 		return err
 	}
@@ -61,9 +113,12 @@ func (f Folder) Destroy(context.Context) error {
 	return nil
 }
 
+// What ends the name of a file that is being written.
+const partExt = ".part"
+
 // writeFile writes beside, syncs and renames: the file is whole or not there.
 func writeFile(path string, content []byte, mode fs.FileMode) error {
-	part := path + ".part"
+	part := path + partExt
 	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
 	if err != nil {
 		return err

@@ -110,7 +110,7 @@ func TestFindFolders(t *testing.T) {
 	for _, f := range folders {
 		got[f.Tag.Lab] = f.Tag.File
 	}
-	want := map[string]string{"good": "name: good\n", "unreadable": "", "foreign": "", "moved": ""}
+	want := map[string]string{"good": "name: good\n", "unreadable": ""}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}

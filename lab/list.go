@@ -27,7 +27,7 @@ func List(ctx context.Context, h *host.Host) ([]Listed, error) {
 			l.From = tags[0].From
 			if d, err := decideTag(tags[0]); err == nil {
 				l.Nodes = len(d.Nodes)
-				p, err := PlanUp(ctx, Build{On: h, Lab: d, Tag: tags[0]}.Resources())
+				p, err := PlanUp(ctx, Build{On: h.In(tags[0].Dir), Lab: d, Tag: tags[0]}.Resources())
 				if err == nil && p.Empty() {
 					l.State = Whole
 				}

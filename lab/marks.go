@@ -2,15 +2,16 @@ package lab
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"sort"
+	"strings"
 
 	"github.com/mami-project/labctl/domains"
 	"github.com/mami-project/labctl/host"
 	"github.com/mami-project/labctl/networks"
+	"github.com/mami-project/labctl/topology"
 )
 
 // Marks is everything on the host that bears a lab's mark.
@@ -18,18 +19,36 @@ type Marks struct {
 	Folders  []Folder
 	Networks []networks.Found
 	Domains  []domains.Found
+	Unread   []host.Unreadable // whose mark cannot be read
 }
 
 // FindMarks looks for the marks of every lab on the host.
 func FindMarks(h *host.Host) (Marks, error) {
 	folders, ferr := findFolders(h)
-	nets, nerr := networks.Find(h, "")
+	nets, nerr := networks.Find(h)
 	machines, derr := domains.Find(h)
-	return Marks{folders, nets, machines}, errors.Join(ferr, nerr, derr)
+	unread, err := unreadable(errors.Join(ferr, nerr, derr))
+	return Marks{folders, nets, machines, unread}, err
 }
 
-// findFolders lists the labs' folders. One without its mark was cut short before
-// anything else was made: its name is all there is to know of it.
+// unreadable parts marks that cannot be read from what else is wrong.
+func unreadable(err error) (unread []host.Unreadable, rest error) {
+	if u, ok := err.(host.Unreadable); ok { //nolint:errorlint // one by one, below
+		return []host.Unreadable{u}, nil
+	}
+	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // the joined ones
+	if !ok {
+		return nil, err
+	}
+	for _, e := range joined.Unwrap() {
+		u, r := unreadable(e)
+		unread, rest = append(unread, u...), errors.Join(rest, r)
+	}
+	return unread, rest
+}
+
+// findFolders lists the labs' folders: those with a mark, and those that were cut
+// short before it was written. Any other is none of labctl's.
 func findFolders(h *host.Host) ([]Folder, error) {
 	entries, err := os.ReadDir(filepath.Dir(h.LabDir("any")))
 	if err != nil {
@@ -40,15 +59,17 @@ func findFolders(h *host.Host) ([]Folder, error) {
 		if !e.IsDir() {
 			continue
 		}
-		tag := host.Tag{Lab: e.Name()}
-		text, err := os.ReadFile(filepath.Join(h.LabDir(e.Name()), markFile))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		f := Folder{h, host.Tag{Lab: e.Name()}}
+		tag, marked, err := f.mark()
+		if err != nil {
 			return nil, err
 		}
-		if t, marked, err := host.ReadTag(string(text)); err == nil && marked && t.Lab == e.Name() {
-			tag = t
+		if marked {
+			f.Tag = tag
+		} else if bare, err := f.bare(); err != nil || !bare {
+			continue
 		}
-		folders = append(folders, Folder{h, tag})
+		folders = append(folders, f)
 	}
 	return folders, nil
 }
@@ -79,6 +100,11 @@ func (m Marks) Of(lab string) Marks {
 	for _, d := range m.Domains {
 		if d.Tag.Lab == lab {
 			own.Domains = append(own.Domains, d)
+		}
+	}
+	for _, u := range m.Unread {
+		if strings.HasPrefix(u.Object, topology.ObjectName(lab)) {
+			own.Unread = append(own.Unread, u)
 		}
 	}
 	return own

@@ -37,7 +37,7 @@ func Open(h *host.Host, name string) (Build, error) {
 	if err != nil {
 		return Build{}, err
 	}
-	b := Build{On: h, Lab: l, Tag: tags[0]}
+	b := Build{On: h.In(tags[0].Dir), Lab: l, Tag: tags[0]}
 	b.Accel, err = b.runningOn()
 	return b, err
 }

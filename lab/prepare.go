@@ -50,12 +50,8 @@ func Prepare(h *host.Host, f topology.File, from string) (Build, error) {
 	if err := sameAs(before, l); err != nil {
 		return Build{}, err
 	}
-	accel, err := accelerator(h, l.Accel)
-	if err != nil {
-		return Build{}, err
-	}
 	_, text := f.Source()
-	tag := host.Tag{Lab: l.Name, Format: host.Format, From: from, File: text}
+	tag := host.Tag{Lab: l.Name, Format: host.Format, From: from, Dir: h.Dir, File: text}
 	if len(before) > 0 { // the first mark stays: a comment changed in the file changes nothing
 		tag = before[0]
 	} else {
@@ -65,7 +61,13 @@ func Prepare(h *host.Host, f topology.File, from string) (Build, error) {
 			}
 		}
 	}
-	return Build{On: h, Lab: l, Tag: tag, Accel: accel}, nil
+	b := Build{On: h.In(tag.Dir), Lab: l, Tag: tag}
+	if len(before) > 0 {
+		b.Accel, err = b.runningOn()
+	} else {
+		b.Accel, err = accelerator(h, l.Accel)
+	}
+	return b, err
 }
 
 // sameAs compares the lab as decided with what the marks on the host say.

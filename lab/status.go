@@ -169,7 +169,8 @@ func (b Build) strays(ctx context.Context) ([]string, error) {
 			known[r.String()] = true
 		}
 	}
-	return names(all.Of(b.Lab.Name).strays(ctx, known)), err
+	stages, serr := all.Of(b.Lab.Name).strays(ctx, b.Lab.Name, known)
+	return names(stages), errors.Join(err, serr)
 }
 
 func (b Build) networkStatus(states map[string]string) []NetworkStatus {
@@ -199,6 +200,9 @@ func (b Build) nodeStatus(ctx context.Context, states map[string]string) []NodeS
 			Name: n.Name, Domain: n.Object, State: states[m.String()], Image: n.Image, Accelerator: b.Accel,
 			CPUs: n.CPUs, MemoryMiB: n.MemoryMiB, DiskBytes: n.DiskBytes,
 			NICs: []NICStatus{}, Services: append([]string{}, n.Services...), Publish: []string{},
+		}
+		if accel, there, err := m.Accel(); there && err == nil {
+			all[i].Accelerator = accel
 		}
 		for _, c := range n.NICs {
 			all[i].NICs = append(all[i].NICs, nicStatus(c))

@@ -25,7 +25,9 @@ const undoTime = 2 * time.Minute
 // until the lab is proven ready. What a failed or interrupted run made is taken
 // back, unless it is to be kept; what was there before stays.
 func Up(ctx context.Context, h *host.Host, f topology.File, w Wanted, tell Tell) (Build, Proof, error) {
-	unlock, err := host.Lock(ctx, "lab-"+f.Name, "labctl up", func(holder string) {
+	lockCtx, cancel := context.WithTimeoutCause(ctx, w.Timeout, TimedOut{w.Timeout})
+	defer cancel()
+	unlock, err := host.Lock(lockCtx, "lab-"+f.Name, "labctl up", func(holder string) {
 		tell.note("wait", "lab/"+f.Name, "another labctl works on it: "+holder)
 	})
 	if err != nil {
@@ -139,11 +141,21 @@ func takeBack(ctx context.Context, made [][]Removable, keep bool, tell Tell, err
 	return errors.Join(err, destroy(ctx, made, tell))
 }
 
-// replace takes the lab down where it was made from a file that said otherwise.
+// replace takes the lab down where it was made from a file that said otherwise,
+// once the base images that the new one stands on are there.
 func replace(ctx context.Context, h *host.Host, f topology.File, from string, tell Tell) error {
 	_, err := Prepare(h, f, from)
 	if !errors.As(err, new(Changed)) {
 		return nil // as it was, or Up finds the same mistake again
+	}
+	l, err := topology.Decide(f, nil, nil)
+	if err != nil {
+		return err
+	}
+	l.Name += ".next" // whose disks are not there yet: they are what the bases are for
+	b := Build{On: h, Lab: l}
+	if err := b.openBases(ctx, tell); err != nil {
+		return err
 	}
 	_, err = down(ctx, h, f.Name, tell)
 	return err

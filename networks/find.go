@@ -23,16 +23,16 @@ type Found struct {
 	Tag    host.Tag
 }
 
-// Find lists the networks of a lab, or of every lab where lab is "", by name.
-// Marks that cannot be read are an error beside the networks that were found.
-func Find(h *host.Host, lab string) ([]Found, error) {
+// Find lists the networks of every lab, by name. Marks that cannot be read are an
+// error beside the networks that were found.
+func Find(h *host.Host) ([]Found, error) {
 	var found []Found
 	err := each(h, func(x libvirtxml.Network) error {
 		tag, marked, err := mark(x)
 		if err != nil {
-			return fmt.Errorf("network %s: %w", x.Name, err)
+			return host.Unreadable{Kind: "network", Object: x.Name, Err: err}
 		}
-		if marked && (lab == "" || tag.Lab == lab) {
+		if marked {
 			found = append(found, Found{On: h, Object: x.Name, Tag: tag})
 		}
 		return nil

@@ -22,10 +22,7 @@ func InUse(h *host.Host, lab string) ([]netip.Prefix, error) {
 	own := map[string]bool{} // the lab's bridges
 	err := each(h, func(x libvirtxml.Network) error {
 		tag, marked, err := mark(x)
-		if err != nil {
-			return fmt.Errorf("network %s: %w", x.Name, err)
-		}
-		if marked && tag.Lab == lab {
+		if err == nil && marked && tag.Lab == lab {
 			if x.Bridge != nil {
 				own[x.Bridge.Name] = true
 			}

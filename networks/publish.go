@@ -68,18 +68,19 @@ func (p Publish) Create(context.Context) error {
 	return nil
 }
 
-// Destroy removes the table. It needs no more of the lab than its name.
+// Destroy removes the table, past errors. It needs no more of the lab than its name.
 func (p Publish) Destroy(context.Context) error {
+	var errs []error
 	for _, bridge := range p.published() {
 		err := os.WriteFile(routeLocalnet(bridge), []byte("0"), 0)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("close the way from 127.0.0.1: %w", err)
+			errs = append(errs, fmt.Errorf("close the way from 127.0.0.1: %w", err))
 		}
 	}
 	if err := removeTable(topology.TableName(p.Lab.Name)); err != nil {
-		return fmt.Errorf("remove table %s: %w", topology.TableName(p.Lab.Name), err)
+		errs = append(errs, fmt.Errorf("remove table %s: %w", topology.TableName(p.Lab.Name), err))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // port is a published port and where it leads.

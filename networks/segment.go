@@ -2,6 +2,7 @@ package networks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"libvirt.org/go/libvirt"
@@ -21,12 +22,23 @@ type Segment struct {
 // String names it as users see it, "network/NETWORK[.SIDE]".
 func (s Segment) String() string { return s.found().String() }
 
-// State is Partial for a network which is defined and not running, or whose
-// bridge is not as a side needs it. A foreign network of that name counts as Absent.
+// State is Partial for a network which is defined and not running, whose bridge
+// is gone, or whose bridge is not as a side needs it. A foreign network of that
+// name counts as Absent.
 func (s Segment) State(ctx context.Context) (host.State, error) {
 	state, err := s.found().State(ctx)
-	if err != nil || state != host.Present || !s.Network.Sided() {
+	if err != nil || state != host.Present {
 		return state, err
+	}
+	bridged, err := s.bridged()
+	if errors.Is(err, errForeign) {
+		return host.Partial, nil // Create says whose it is
+	}
+	if err != nil || !bridged {
+		return host.Partial, err
+	}
+	if !s.Network.Sided() {
+		return host.Present, nil
 	}
 	if plain, err := isPlain(s.Segment.Bridge); err != nil || !plain {
 		return host.Partial, err
@@ -34,8 +46,9 @@ func (s Segment) State(ctx context.Context) (host.State, error) {
 	return host.Present, nil
 }
 
-// Create defines and starts the network, and makes a side's bridge behave as a
-// plain cable. A foreign network of that name is an error and is left alone.
+// Create defines and starts the network, anew where its bridge is gone, and makes
+// a side's bridge behave as a plain cable. A foreign network or link of its name
+// is an error and is left alone.
 func (s Segment) Create(context.Context) error {
 	n, tag, err := lookup(s.On, s.Segment.Object)
 	if err != nil {
@@ -51,19 +64,43 @@ func (s Segment) Create(context.Context) error {
 		}
 	}
 	defer free(n)
-	active, err := n.IsActive()
-	if err != nil {
+	if err := s.start(n); err != nil {
 		return err
-	}
-	if !active {
-		if err := n.Create(); err != nil {
-			return fmt.Errorf("start: %w", err)
-		}
 	}
 	if s.Network.Sided() {
 		return makePlain(s.Segment.Bridge)
 	}
 	return nil
+}
+
+// start starts the network unless it runs and has its bridge.
+func (s Segment) start(n *libvirt.Network) error {
+	active, err := n.IsActive()
+	if err != nil {
+		return err
+	}
+	if active {
+		if bridged, err := s.bridged(); bridged || err != nil {
+			return err
+		}
+		// libvirt does not see that a bridge goes
+		if err := host.Stopped(n.Destroy()); err != nil {
+			return fmt.Errorf("stop: %w", err)
+		}
+	}
+	if err := n.Create(); err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	return nil
+}
+
+// bridged says whether the bridge is there; libvirt's test driver makes none.
+func (s Segment) bridged() (bool, error) {
+	if s.On.Fake() {
+		return true, nil
+	}
+	l, err := ownLink(s.Segment.Bridge, s.Segment.MAC)
+	return l != nil, err
 }
 
 // Destroy stops and removes the network where it bears the lab's mark.

@@ -57,6 +57,25 @@ func TestSegments(t *testing.T) {
 				heals(t, all[2])
 			}
 		})
+		t.Run("a bridge that was removed", func(t *testing.T) {
+			for _, s := range all {
+				sh(t, "ip link del %s", s.Segment.Bridge)
+				heals(t, s)
+				if l, err := link(s.Segment.Bridge); l == nil || err != nil {
+					t.Errorf("%s has no bridge: %v", s, err)
+				}
+			}
+		})
+		t.Run("another's bridge in its place", func(t *testing.T) {
+			s := all[0]
+			sh(t, "ip link del %[1]s; ip link add %[1]s type bridge", s.Segment.Bridge)
+			is(t, s, host.Partial)
+			if err := s.Create(t.Context()); !errors.Is(err, errForeign) {
+				t.Errorf("create says %v, want that it is not this lab's", err)
+			}
+			sh(t, "ip link del %s", s.Segment.Bridge)
+			heals(t, s)
+		})
 		t.Run("a host that was restarted", func(t *testing.T) {
 			for _, s := range all {
 				sh(t, "virsh -q net-destroy %s", s.Segment.Object)
@@ -86,7 +105,7 @@ func TestSegments(t *testing.T) {
 		})
 
 		sh(t, "virsh -q net-destroy %s", all[0].Segment.Object) // defined and off: to be removed as well
-		found, err := Find(h, "trafic")
+		found, err := Find(h)
 		must(t, err)
 		if len(found) != len(all) {
 			t.Errorf("found %d of %d networks", len(found), len(all))

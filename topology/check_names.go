@@ -27,6 +27,9 @@ func labName(c *checker) {
 
 func networkName(c *checker, n *draftNetwork) { c.checkName(n.at, n.name) }
 
+// ValidName says whether a lab can be called that.
+func ValidName(name string) bool { return namePattern.MatchString(name) }
+
 func nodeName(c *checker, n *draftNode) { c.checkName(n.at, n.name) }
 
 func (c *checker) checkName(p path, s string) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -25,7 +26,22 @@ var (
 
 // connect opens the host.
 func connect(c *cli.Context) (*host.Host, error) {
-	return host.Connect(c.String("connect"), c.String("dir"))
+	dir, err := filepath.Abs(c.String("dir")) // libvirt and base images know no working folder
+	if err != nil {
+		return nil, err
+	}
+	return host.Connect(c.String("connect"), dir)
+}
+
+// toLook opens the host for what changes nothing, and sees what only root does.
+func toLook(c *cli.Context) (*host.Host, error) {
+	if euid() != 0 && !strings.HasPrefix(c.String("connect"), "test:") {
+		return nil, host.Unfit{
+			What: c.Command.HelpName + " looks at firewall tables and labs' marks, which only root sees",
+			Fix:  "sudo " + strings.Join(os.Args, " "),
+		}
+	}
+	return connect(c)
 }
 
 // asRoot opens the host for what changes it.
@@ -113,11 +129,11 @@ func labName(c *cli.Context, h *host.Host, argument string) (string, error) {
 	case argument == "" && c.String("lab") == "":
 		return lab.Only(h)
 	case argument == "":
-		return c.String("lab"), nil
+		return validName(c.String("lab"))
 	case c.String("lab") != "":
 		return "", usage{"name the lab once: by --lab or as the argument"}
 	case !isFile(argument):
-		return argument, nil
+		return validName(argument)
 	}
 	src, err := os.ReadFile(argument)
 	if err != nil {
@@ -125,6 +141,13 @@ func labName(c *cli.Context, h *host.Host, argument string) (string, error) {
 	}
 	f, err := load(argument, src)
 	return f.Name, err
+}
+
+func validName(name string) (string, error) {
+	if !topology.ValidName(name) {
+		return "", usage{fmt.Sprintf("%q is no lab's name (lower-case letters, digits and dashes), nor a file (with a / or ending in .yaml)", name)}
+	}
+	return name, nil
 }
 
 // openLab opens the lab that --lab names, or the only one.

@@ -23,6 +23,24 @@ type display interface {
 	close()
 }
 
+// told is an error that the display has told.
+type told struct{ error }
+
+func (t told) Unwrap() error { return t.error }
+
+// working does a piece of work and shows it. With --events the error that ended
+// it is the last of the events.
+func working(c *cli.Context, do func(lab.Tell) error) error {
+	show := newDisplay(c)
+	err := do(show.tell)
+	show.close()
+	if err == nil || !c.Bool("events") {
+		return err
+	}
+	show.tell(lab.Event{Time: time.Now(), Phase: lab.Fails, Verb: c.Command.Name, Err: err})
+	return told{err}
+}
+
 // newDisplay is JSON lines where asked for, live on a terminal, plain lines elsewhere.
 func newDisplay(c *cli.Context) display {
 	w := c.App.ErrWriter
@@ -50,7 +68,7 @@ func (p *plain) tell(e lab.Event) {
 	case lab.Starts:
 		p.since[key] = e.Time
 	case lab.Notes:
-		fmt.Fprintf(p.w, "%s: %s\n", key, e.Note)
+		fmt.Fprintln(p.w, noteLine(e))
 	case lab.Warns:
 		fmt.Fprintf(p.w, "warning: %s\n", e.Note)
 	case lab.Ends:
@@ -59,6 +77,13 @@ func (p *plain) tell(e lab.Event) {
 }
 
 func (p *plain) close() {}
+
+func noteLine(e lab.Event) string {
+	if e.Verb == "" {
+		return e.Note
+	}
+	return e.Verb + " " + e.Resource + ": " + e.Note
+}
 
 func endLine(e lab.Event, since time.Time) string {
 	how := "done"

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -13,8 +15,11 @@ var downCommand = &cli.Command{
 	Name:      "down",
 	Usage:     "remove everything of a lab, and verify that nothing is left",
 	ArgsUsage: "[NAME or FILE]",
-	Flags:     []cli.Flag{labFlag, eventsFlag},
-	Action:    runDown,
+	Flags: []cli.Flag{
+		labFlag, eventsFlag,
+		&cli.DurationFlag{Name: "timeout", Value: 5 * time.Minute, Usage: "give up after `TIME`"},
+	},
+	Action: runDown,
 }
 
 func runDown(c *cli.Context) error {
@@ -35,9 +40,13 @@ func runDown(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	show := newDisplay(c)
-	n, err := lab.Down(c.Context, h, name, show.tell)
-	show.close()
+	n := 0
+	ctx, cancel := context.WithTimeoutCause(c.Context, c.Duration("timeout"), lab.TimedOut{After: c.Duration("timeout")})
+	defer cancel()
+	err = working(c, func(tell lab.Tell) (err error) {
+		n, err = lab.Down(ctx, h, name, tell)
+		return err
+	})
 	switch {
 	case err != nil:
 		return err

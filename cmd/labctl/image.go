@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"text/tabwriter"
@@ -107,16 +108,15 @@ func runImageVerify(c *cli.Context) error {
 		return err
 	}
 	bases, err := images.List(imageDir(c))
-	if err != nil {
-		return err
-	}
+	errs := []error{err}
 	for _, b := range bases {
 		if err := b.Verify(c.Context); err != nil {
-			return err
+			errs = append(errs, err)
+			continue
 		}
 		fmt.Fprintf(c.App.Writer, "%s is whole\n", b.ID())
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func runImagePrune(c *cli.Context) error {
@@ -136,7 +136,8 @@ func runImagePrune(c *cli.Context) error {
 			keep = append(keep, r)
 		}
 	}
-	pruned, err := images.Prune(c.Context, imageDir(c), keep)
+	tell := func(what string) { fmt.Fprintln(c.App.ErrWriter, what) }
+	pruned, err := images.Prune(c.Context, imageDir(c), keep, tell)
 	for _, b := range pruned {
 		fmt.Fprintf(c.App.Writer, "%s removed, %d MiB\n", b.ID(), b.Bytes()>>20)
 	}

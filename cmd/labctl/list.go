@@ -20,7 +20,7 @@ func runList(c *cli.Context) error {
 	if _, err := arguments(c, 0, 0); err != nil {
 		return err
 	}
-	h, err := connect(c)
+	h, err := toLook(c)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,7 +12,9 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
+	"github.com/mami-project/labctl/host"
 	"github.com/mami-project/labctl/lab"
 )
 
@@ -22,13 +25,15 @@ func main() {
 // run is labctl from its words to its exit code. The first interrupt ends the
 // work, which is then undone; a second one ends labctl at once.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // who reads what labctl says may go: the work, or its undoing, goes on
+	unix.Umask(0o022)                                       // QEMU passes through labctl's folders
 	err := app(stdin, stdout, stderr).RunContext(ctx, args)
 	code := exitCode(ctx, err)
-	if err != nil && err.Error() != "" {
-		fmt.Fprintf(stderr, "labctl: %v\n", err)
+	if err != nil && err.Error() != "" && !errors.As(err, new(told)) {
+		fmt.Fprintf(stderr, "labctl: %s\n", host.Printable([]byte(err.Error())))
 	}
 	return code
 }

@@ -34,7 +34,7 @@ func runPlan(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	h, err := connect(c)
+	h, err := toLook(c)
 	if err != nil {
 		return err
 	}

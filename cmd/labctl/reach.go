@@ -168,7 +168,7 @@ func runConsole(c *cli.Context) error {
 		}
 		defer func() { _ = term.Restore(int(f.Fd()), before) }()
 	}
-	return m.Attach(c.App.Reader, c.App.Writer)
+	return m.Attach(c.Context, c.App.Reader, c.App.Writer)
 }
 
 // openNode reads NODE [--] COMMAND… and opens the node's lab, which the caller closes.

@@ -27,7 +27,7 @@ func runStatus(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	h, err := connect(c)
+	h, err := toLook(c)
 	if err != nil {
 		return err
 	}
@@ -40,19 +40,19 @@ func runStatus(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := b.Look(c.Context)
-	if err != nil {
-		return err
-	}
+	s, lookErr := b.Look(c.Context)
 	if c.Bool("json") {
 		err = printJSON(c, s)
 	} else {
 		err = printStatus(c.App.Writer, s)
 	}
-	if err == nil && s.State != lab.Whole {
+	if err := errors.Join(err, lookErr); err != nil {
+		return err
+	}
+	if s.State != lab.Whole {
 		return status(exitFailed)
 	}
-	return err
+	return nil
 }
 
 func printStatus(w io.Writer, s lab.Status) error {

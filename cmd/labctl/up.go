@@ -36,12 +36,15 @@ func runUp(c *cli.Context) error {
 		return err
 	}
 	defer h.Close()
-	show := newDisplay(c)
-	fmt.Fprintf(c.App.ErrWriter, "lab %s, from %s\n", f.Name, from)
-	b, proof, err := lab.Up(c.Context, h, f, lab.Wanted{
-		From: from, Keep: c.Bool("keep"), Replace: c.Bool("replace"), Timeout: c.Duration("timeout"),
-	}, show.tell)
-	show.close()
+	var b lab.Build
+	var proof lab.Proof
+	err = working(c, func(tell lab.Tell) (err error) {
+		tell.Note(fmt.Sprintf("lab %s, from %s", f.Name, from))
+		b, proof, err = lab.Up(c.Context, h, f, lab.Wanted{
+			From: from, Keep: c.Bool("keep"), Replace: c.Bool("replace"), Timeout: c.Duration("timeout"),
+		}, tell)
+		return err
+	})
 	if err != nil {
 		return err
 	}

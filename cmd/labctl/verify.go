@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/mami-project/labctl/lab"
 )
 
 var verifyCommand = &cli.Command{
@@ -30,9 +32,11 @@ func runVerify(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	show := newDisplay(c)
-	proof, err := b.Verify(c.Context, c.Duration("timeout"), show.tell)
-	show.close()
+	var proof lab.Proof
+	err = working(c, func(tell lab.Tell) (err error) {
+		proof, err = b.Verify(c.Context, c.Duration("timeout"), tell)
+		return err
+	})
 	if err != nil {
 		return err
 	}
