@@ -14,6 +14,7 @@ BENCH ?= .
 BENCHTIME ?= 3x
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 .PHONY: help setup build up test e2e images lint check bench bench-image fuzz fmt clean
 
 help: ## this list
@@ -44,7 +45,8 @@ e2e: images $(TESTSUM) ## real kernels, libvirt and machines, each test on a pri
 lint: $(LINT) ## what reviewers need not say
 	$(LINT) run
 
-check: setup lint test images e2e ## all of the above: what CI runs (root)
+check: setup lint test fuzz images e2e ## all of the above, and a short fuzz: what CI runs (root)
+check: FUZZTIME = 10s
 
 bench: setup images ## labctl's times beside QEMU's started by hand, BENCH=Up BENCHTIME=3x (root)
 	host/hosttest/private-host $(GO) test -tags bench -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -timeout 90m ./e2e

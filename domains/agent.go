@@ -144,6 +144,15 @@ func (s execStatus) result() (Result, error) {
 	return Result{s.Code, s.Out, s.Err}, nil
 }
 
+// answerTime is how long one answer may take (s): no longer than ctx, in whole seconds.
+func answerTime(ctx context.Context) libvirt.DomainQemuAgentCommandTimeout {
+	most := agentAnswer * time.Second
+	if end, ok := ctx.Deadline(); ok {
+		most = min(most, max(time.Until(end), time.Second))
+	}
+	return libvirt.DomainQemuAgentCommandTimeout(most / time.Second)
+}
+
 // Ping is nil where the agent answers.
 func (a Agent) Ping(ctx context.Context) error {
 	return a.call(ctx, "guest-ping", nil, nil)
@@ -168,7 +177,7 @@ func (a Agent) call(ctx context.Context, command string, arguments map[string]an
 		return err
 	}
 	defer func() { _ = d.Free() }()
-	answer, err := d.QemuAgentCommand(string(text), agentAnswer, 0)
+	answer, err := d.QemuAgentCommand(string(text), answerTime(ctx), 0)
 	if err != nil {
 		err = harmless(err)
 		if errors.Is(err, libvirt.ERR_AGENT_UNRESPONSIVE) || errors.Is(err, libvirt.ERR_AGENT_UNSYNCED) {

@@ -7,7 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 )
@@ -68,16 +68,15 @@ func TestPanicked(t *testing.T) {
 
 // wire is a stream: it says what came in, and then nothing until it is aborted.
 type wire struct {
-	mu      sync.Mutex
 	says    io.Reader
 	sent    bytes.Buffer
 	aborted chan struct{}
-	users   sync.WaitGroup // inside Recv and Send
+	inside  atomic.Int32 // calls of Recv
 }
 
 func (w *wire) Recv(b []byte) (int, error) {
-	w.users.Add(1)
-	defer w.users.Done()
+	w.inside.Add(1)
+	defer w.inside.Add(-1)
 	if n, err := w.says.Read(b); n > 0 || err != nil && !errors.Is(err, io.EOF) {
 		return n, err
 	}
@@ -86,8 +85,6 @@ func (w *wire) Recv(b []byte) (int, error) {
 }
 
 func (w *wire) Send(b []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.sent.WriteByte(b[0])
 	return 1, nil // the rest comes again
 }
@@ -105,6 +102,11 @@ func (s silent) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
+// full takes nothing.
+type full struct{ err error }
+
+func (f full) Write([]byte) (int, error) { return 0, f.err }
+
 func TestJoin(t *testing.T) {
 	broken, interrupted := errors.New("broken"), errors.New("interrupted")
 	for name, test := range map[string]struct {
@@ -119,12 +121,13 @@ func TestJoin(t *testing.T) {
 		"the escape, split":  {in: iotest.OneByteReader(strings.NewReader("ab\x1dcd")), sent: "ab"},
 		"in breaks":          {in: io.MultiReader(strings.NewReader("a"), iotest.ErrReader(broken)), sent: "a", want: broken},
 		"the stream breaks":  {says: iotest.ErrReader(broken), want: broken},
-		"out breaks":         {says: strings.NewReader("x"), out: brokenWriter{broken}, want: broken},
+		"out breaks":         {says: strings.NewReader("x"), out: full{broken}, want: broken},
 		"the context's end":  {end: interrupted, want: interrupted},
 		"the end of silence": {says: strings.NewReader("x"), end: interrupted, want: interrupted},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
 			if test.in == nil {
 				test.in = silent{t.Context()}
 			}
@@ -140,6 +143,9 @@ func TestJoin(t *testing.T) {
 			w := &wire{says: test.says, aborted: make(chan struct{})}
 			if err := join(ctx, w, test.in, test.out); !errors.Is(err, test.want) {
 				t.Errorf("%v, want %v", err, test.want)
+			}
+			if w.inside.Load() != 0 {
+				t.Error("the stream is still used, and may be freed")
 			}
 			select {
 			case <-w.aborted:

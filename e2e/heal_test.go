@@ -113,6 +113,7 @@ func rebootedNodeComesBack(t *testing.T) {
 	const bootID = "cat /proc/sys/kernel/random/boot_id"
 	before := in(t, "iperf-client", bootID)
 	labctl(t, "exec", "iperf-client", "--", "systemctl", "reboot")
+	eventually(t, "status sees that iperf-client is not ready", func() bool { return !status(t).Nodes[0].Ready })
 	eventually(t, "iperf-client has rebooted", func() bool {
 		r := labctl(t, "exec", "iperf-client", "--", "sh", "-c", bootID+"; systemctl is-system-running --wait")
 		id, state, _ := strings.Cut(r.out, "\n")

@@ -10,6 +10,13 @@ import (
 	"github.com/mami-project/labctl/host"
 )
 
+// ownLocks gives the test locks of its own.
+func ownLocks(t *testing.T) {
+	before := host.LockDir
+	host.LockDir = filepath.Join(t.TempDir(), "locks")
+	t.Cleanup(func() { host.LockDir = before })
+}
+
 // silent fails the test where there is something to wait for.
 func silent(t *testing.T) func(string) {
 	return func(what string) { t.Error("it waits:", what) }
@@ -31,7 +38,7 @@ func meanwhile(t *testing.T, release func(), do func(tell func(string)) error) e
 }
 
 func TestPruneWaitsForThoseWhoHold(t *testing.T) {
-	host.LockDir = filepath.Join(t.TempDir(), "locks")
+	ownLocks(t)
 	dir := filepath.Join(t.TempDir(), "images")
 	first, err := Hold(t.Context(), dir, silent(t))
 	if err != nil {
@@ -110,7 +117,7 @@ func TestHoldEndsWithContext(t *testing.T) {
 }
 
 func TestPruneTellsWhomItWaitsFor(t *testing.T) {
-	host.LockDir = filepath.Join(t.TempDir(), "locks")
+	ownLocks(t)
 	dir := t.TempDir()
 	unlock, err := host.Lock(t.Context(), "images", "image build debian", silent(t))
 	if err != nil {
@@ -127,7 +134,7 @@ func TestPruneTellsWhomItWaitsFor(t *testing.T) {
 
 // A machine without a cache has none afterwards.
 func TestPruneMakesNoCache(t *testing.T) {
-	host.LockDir = filepath.Join(t.TempDir(), "locks")
+	ownLocks(t)
 	dir := filepath.Join(t.TempDir(), "images")
 	if _, err := Prune(t.Context(), dir, nil, silent(t)); err != nil {
 		t.Error(err)

@@ -15,8 +15,9 @@ import (
 
 // Prune removes the base images from the cache dir on which no lab's disk
 // stands and whose recipe is not among keep or whose manifest cannot be read, and
-// returns those. Disks are looked for in labctl's folder, the one dir is in. tell
-// is called when it must wait for a build or for disks that are being made.
+// returns those; of the latter only Dir is known. Disks are looked for in labctl's
+// folder, the one dir is in. tell is called when it must wait for a build or for
+// disks that are being made.
 func Prune(ctx context.Context, dir string, keep []Recipe, tell func(string)) ([]Base, error) {
 	unlock, err := host.Lock(ctx, "images", "image prune", func(holder string) { tell("waiting for " + holder) })
 	if err != nil {

@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -50,21 +49,20 @@ func (a Account) JSON() string {
 	return string(b)
 }
 
-// How long dumpcap may take to end once it is asked to.
-const captureEnd = 30 * time.Second
-
 // Capture streams what a capture NIC receives to out as pcap, until what is
-// wanted is reached, out takes no more, or ctx is interrupted: all three are a
-// good end.
-func (b Build) Capture(ctx context.Context, w CaptureWanted, out io.Writer) (Account, error) {
+// wanted is reached, out is a pipe that nobody reads any more, or ctx is
+// interrupted: all three are a good end. Nothing is written to out before the
+// capture has begun. The account is nil where there is none; there may be one
+// beside an error.
+func (b Build) Capture(ctx context.Context, w CaptureWanted, out io.Writer) (*Account, error) {
 	node, nic, err := b.capturing(w.Node)
 	if err != nil {
-		return Account{}, err
+		return nil, err
 	}
 	m := b.mirrorInto(nic)
 	before, err := m.Counters()
 	if err != nil {
-		return Account{}, fmt.Errorf("%s: %w", m, err)
+		return nil, fmt.Errorf("%s: %w", m, err)
 	}
 	begins := func() { // the file's header is written when frames are taken
 		if now, err := m.Counters(); err == nil {
@@ -73,7 +71,7 @@ func (b Build) Capture(ctx context.Context, w CaptureWanted, out io.Writer) (Acc
 	}
 	login, err := Login(node)
 	if err != nil {
-		return Account{}, err
+		return nil, err
 	}
 	pidFile := fmt.Sprintf("/run/labctl-capture-%d", time.Now().UnixNano())
 	agent := domains.Agent{On: b.On, Node: node}
@@ -81,56 +79,24 @@ func (b Build) Capture(ctx context.Context, w CaptureWanted, out io.Writer) (Acc
 	// last words are wanted, and not the way to it
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), "ssh", append(b.SSHOptions(node), login, "--", captureScript(nic, w, pidFile))...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
-	var words bytes.Buffer
-	written := &sink{to: out, begins: begins, failed: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = written, &words
-	if err := cmd.Start(); err != nil {
-		return Account{}, err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	select {
-	case err = <-ended:
-	case <-ctx.Done():
-		err = end(ctx, agent, pidFile, cmd, ended)
-	case <-written.failed:
-		err = end(ctx, agent, pidFile, cmd, ended)
-	}
-	a, spoke := readAccount(words.String())
-	if !spoke {
-		return Account{}, fmt.Errorf("capture in %s: %w: %s", node.Name, err, host.Excerpt(words.Bytes()))
-	}
-	after, err := m.Counters()
+	written := newSink(out, begins)
+	words, err := stream(ctx, cmd, written, func(ctx context.Context) {
+		// where the node does not answer, the time limit ends it
+		_, _ = agent.Bash(ctx, fmt.Sprintf("read -r pid <%s && kill -INT \"$pid\"", pidFile))
+	})
+	a, err := account(words, err)
 	if err != nil {
-		return a, fmt.Errorf("%s: %w", m, err)
+		err = fmt.Errorf("capture in %s: %w", node.Name, err)
 	}
-	a.addMirror(before, after)
-	if written.err != nil && !errors.Is(written.err, syscall.EPIPE) { // a reader that has seen enough is no error
-		return a, fmt.Errorf("write the capture: %w", written.err)
-	}
-	return a, nil
-}
-
-// sink passes on what is written to it until that fails, which it tells, and
-// takes the rest for nothing: dumpcap gets to its last words all the same.
-type sink struct {
-	to     io.Writer
-	begins func()        // called before the first byte
-	failed chan struct{} // closed when err is set
-	err    error
-}
-
-func (s *sink) Write(b []byte) (int, error) {
-	if s.begins != nil {
-		s.begins()
-		s.begins = nil
-	}
-	if s.err == nil {
-		if _, s.err = s.to.Write(b); s.err != nil {
-			close(s.failed)
+	if a != nil {
+		after, cerr := m.Counters()
+		if cerr != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", m, cerr))
+		} else {
+			a.addMirror(before, after)
 		}
 	}
-	return len(b), nil
+	return a, errors.Join(err, written.failure())
 }
 
 // addMirror adds what the mirror's counters have gone up by.
@@ -142,21 +108,6 @@ func (a *Account) addMirror(before, after networks.Counters) {
 
 // rise is how far a counter of the kernel's that counts modulo 2³² has gone up.
 func rise(before, after uint64) uint64 { return uint64(uint32(after) - uint32(before)) }
-
-// end interrupts dumpcap, which then says its last words, and waits for them.
-func end(ctx context.Context, agent domains.Agent, pidFile string, cmd *exec.Cmd, ended <-chan error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), captureEnd)
-	defer cancel()
-	// where the node does not answer, the time limit ends it
-	_, _ = agent.Bash(ctx, fmt.Sprintf("read -r pid <%s && kill -INT \"$pid\"", pidFile))
-	select {
-	case err := <-ended:
-		return err
-	case <-ctx.Done():
-		_ = cmd.Process.Kill()
-		return <-ended
-	}
-}
 
 // capturing is the node that captures, and its capture NIC.
 func (b Build) capturing(name string) (topology.Node, topology.NIC, error) {
@@ -182,7 +133,7 @@ func (b Build) mirrorInto(nic topology.NIC) networks.Mirror {
 	return networks.Mirror{}
 }
 
-// captureScript finds the NIC by its MAC and becomes dumpcap.
+// captureScript finds the NIC by its MAC and runs dumpcap, whose exit status is its own.
 func captureScript(nic topology.NIC, w CaptureWanted, pidFile string) string {
 	var options strings.Builder
 	if w.Filter != "" {
@@ -195,7 +146,7 @@ func captureScript(nic topology.NIC, w CaptureWanted, pidFile string) string {
 		fmt.Fprintf(&options, " -a duration:%d", int(w.Duration/time.Second))
 	}
 	return fmt.Sprintf(`for d in /sys/class/net/*; do read -r mac <"$d/address"; [ "$mac" = %[1]s ] && link=${d##*/}; done
-dumpcap -q -P -i "$link"%[3]s -w - & echo $! >%[2]s; wait; rm %[2]s`, nic.MAC, pidFile, options.String())
+dumpcap -q -P -i "$link"%[3]s -w - & echo $! >%[2]s; wait $!; s=$?; rm %[2]s; exit $s`, nic.MAC, pidFile, options.String())
 }
 
 // quote makes text one word of a shell.
@@ -206,6 +157,22 @@ var (
 	writtenLine  = regexp.MustCompile(`Packets captured: (\d+)`)
 	receivedLine = regexp.MustCompile(`Packets received/dropped on interface [^:]*: (\d+)/(\d+)`)
 )
+
+// account is what dumpcap's last words tell, if it got to them, and why it
+// failed, if it did: err is how it ended.
+func account(words []byte, err error) (*Account, error) {
+	a, spoke := readAccount(string(words))
+	if !spoke && err == nil {
+		err = errors.New("dumpcap ended without its account")
+	}
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, host.Excerpt(words))
+	}
+	if !spoke {
+		return nil, err
+	}
+	return &a, err
+}
 
 // readAccount reads dumpcap's last words; false where it did not get to them.
 func readAccount(words string) (Account, bool) {

@@ -2,7 +2,11 @@ package lab
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -77,13 +81,61 @@ func TestCaptureScript(t *testing.T) {
 	nic, _ := mustNode(t, loadDefault(t), "tshark").Capture()
 	plain := captureScript(nic, CaptureWanted{}, "/run/pid")
 	isShell(t, plain)
-	if !strings.HasSuffix(plain, `dumpcap -q -P -i "$link" -w - & echo $! >/run/pid; wait; rm /run/pid`) || !strings.Contains(plain, nic.MAC.String()) {
+	if !strings.HasSuffix(plain, `dumpcap -q -P -i "$link" -w - & echo $! >/run/pid; wait $!; s=$?; rm /run/pid; exit $s`) || !strings.Contains(plain, nic.MAC.String()) {
 		t.Error(plain)
 	}
 	full := captureScript(nic, CaptureWanted{Filter: "host 'x'", Count: 3, Duration: 90 * time.Second}, "/run/pid")
 	isShell(t, full)
-	if !strings.HasSuffix(full, `dumpcap -q -P -i "$link" -f 'host '\''x'\''' -c 3 -a duration:90 -w - & echo $! >/run/pid; wait; rm /run/pid`) {
+	if !strings.HasSuffix(full, `dumpcap -q -P -i "$link" -f 'host '\''x'\''' -c 3 -a duration:90 -w - & echo $! >/run/pid; wait $!; s=$?; rm /run/pid; exit $s`) {
 		t.Error(full)
+	}
+}
+
+// What became of dumpcap is what became of the script.
+func TestCaptureScriptEndsAsDumpcap(t *testing.T) {
+	nic, _ := mustNode(t, loadDefault(t), "tshark").Capture()
+	bin := t.TempDir()
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	for _, want := range []int{0, 1, 42} {
+		must(t, os.WriteFile(filepath.Join(bin, "dumpcap"), fmt.Appendf(nil, "#!/bin/sh\nexit %d\n", want), 0o700))
+		pidFile := filepath.Join(t.TempDir(), "pid")
+		cmd := exec.CommandContext(t.Context(), "bash", "-c", captureScript(nic, CaptureWanted{}, pidFile))
+		_ = cmd.Run()
+		if got := cmd.ProcessState.ExitCode(); got != want {
+			t.Errorf("exit status %d, want %d", got, want)
+		}
+		if _, err := os.Stat(pidFile); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the pid file is left: %v", err)
+		}
+	}
+}
+
+func TestAccountBesideErrors(t *testing.T) {
+	const spoke = "Packets captured: 3\nPackets received/dropped on interface 'eth1': 3/0 (x)\n"
+	broken := errors.New("exit status 2")
+	for name, test := range map[string]struct {
+		words   string
+		err     error
+		account bool
+		want    string // "" for no error
+	}{
+		"ended":                    {spoke, nil, true, ""},
+		"failed at the end":        {"disk full\n" + spoke, broken, true, "exit status 2: disk full"},
+		"failed at once":           {"no such device\n", broken, false, "exit status 2: no such device"},
+		"ended without an account": {"\x1bodd\n", nil, false, "dumpcap ended without its account: ?odd"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, err := account([]byte(test.words), test.err)
+			if (a != nil) != test.account || a != nil && a.Written != 3 {
+				t.Errorf("%+v", a)
+			}
+			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.HasPrefix(err.Error(), test.want)) {
+				t.Errorf("%v, want %q", err, test.want)
+			}
+			if test.err != nil && !errors.Is(err, test.err) {
+				t.Errorf("%v lost its cause", err)
+			}
+		})
 	}
 }
 

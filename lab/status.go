@@ -8,11 +8,11 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"github.com/mami-project/labctl/domains"
 	"github.com/mami-project/labctl/host"
 	"github.com/mami-project/labctl/images"
 	"github.com/mami-project/labctl/networks"
@@ -36,7 +36,7 @@ type NodeStatus struct {
 	Name        string      `json:"name"`
 	Domain      string      `json:"domain"` // libvirt's name
 	State       string      `json:"state"`  // absent, partial (not running) or present (running)
-	Ready       bool        `json:"ready"`  // its agent answers
+	Ready       bool        `json:"ready"`  // it runs with no failed unit, addresses and names as written
 	Image       string      `json:"image"`
 	Accelerator string      `json:"accelerator"` // kvm or tcg
 	CPUs        int         `json:"cpus"`
@@ -189,6 +189,9 @@ func (b Build) networkStatus(states map[string]string) []NetworkStatus {
 	return all
 }
 
+// How long a node may take to show that it is ready, which a hung one never does.
+const readyNowTime = 10 * time.Second
+
 // nodeStatus asks all the nodes' agents at once.
 func (b Build) nodeStatus(ctx context.Context, states map[string]string) []NodeStatus {
 	all := make([]NodeStatus, len(b.Lab.Nodes))
@@ -212,7 +215,9 @@ func (b Build) nodeStatus(ctx context.Context, states map[string]string) []NodeS
 		}
 		if all[i].State == host.Present.String() {
 			group.Go(func() error {
-				all[i].Ready = domains.Agent{On: b.On, Node: n}.Ping(ctx) == nil
+				ctx, cancel := context.WithTimeout(ctx, readyNowTime)
+				defer cancel()
+				all[i].Ready = m.Now(ctx) == nil
 				return nil
 			})
 		}

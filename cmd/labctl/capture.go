@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -50,33 +51,50 @@ func runCapture(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	out, closeOut, err := captureWriter(c)
-	if err != nil {
-		return err
+	out := &lateFile{name: c.String("write")}
+	var to io.Writer = out
+	if out.name == "-" {
+		to = c.App.Writer
 	}
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // a reader that goes away ends the capture, not labctl
 	account, err := b.Capture(c.Context, lab.CaptureWanted{
 		Node: c.String("node"), Filter: c.String("filter"), Count: c.Uint("count"), Duration: c.Duration("duration"),
-	}, out)
-	err = errors.Join(err, closeOut())
-	if err != nil {
-		return err
+	}, to)
+	if account != nil {
+		tellAccount(c, *account)
 	}
-	if c.Bool("json") {
-		fmt.Fprintln(c.App.ErrWriter, account.JSON())
-	} else {
-		fmt.Fprintln(c.App.ErrWriter, account)
-	}
-	return nil
+	return errors.Join(err, out.Close())
 }
 
-func captureWriter(c *cli.Context) (io.Writer, func() error, error) {
-	if c.String("write") == "-" {
-		return c.App.Writer, func() error { return nil }, nil
+func tellAccount(c *cli.Context, a lab.Account) {
+	if c.Bool("json") {
+		fmt.Fprintln(c.App.ErrWriter, a.JSON())
+	} else {
+		fmt.Fprintln(c.App.ErrWriter, a)
 	}
-	f, err := os.Create(c.String("write"))
-	if err != nil {
-		return nil, nil, err
+}
+
+// lateFile is a file that is made, or emptied, with the first bytes written to it.
+type lateFile struct {
+	name string
+	file atomic.Pointer[os.File] // Close does not wait for an open that hangs, as a FIFO's may
+}
+
+func (l *lateFile) Write(b []byte) (int, error) {
+	if l.file.Load() == nil {
+		f, err := os.Create(l.name)
+		if err != nil {
+			return 0, err
+		}
+		l.file.Store(f)
 	}
-	return f, f.Close, nil
+	return l.file.Load().Write(b)
+}
+
+func (l *lateFile) Close() error {
+	f := l.file.Load()
+	if f == nil {
+		return nil
+	}
+	return f.Close()
 }

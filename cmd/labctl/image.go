@@ -139,7 +139,11 @@ func runImagePrune(c *cli.Context) error {
 	tell := func(what string) { fmt.Fprintln(c.App.ErrWriter, what) }
 	pruned, err := images.Prune(c.Context, imageDir(c), keep, tell)
 	for _, b := range pruned {
-		fmt.Fprintf(c.App.Writer, "%s removed, %d MiB\n", b.ID(), b.Bytes()>>20)
+		size := "which could not be read"
+		if n := b.Bytes(); n > 0 {
+			size = fmt.Sprintf("%d MiB", n>>20)
+		}
+		fmt.Fprintf(c.App.Writer, "%s removed, %s\n", b.ID(), size)
 	}
 	return err
 }

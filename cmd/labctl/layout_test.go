@@ -35,6 +35,9 @@ var furnished = map[string]string{
 func TestLayout(t *testing.T) {
 	for _, p := range packages(t) {
 		room := strings.TrimPrefix(p.ImportPath, module)
+		if len(p.IgnoredGoFiles) > 0 {
+			t.Errorf("%s is not looked at in %s: a tag is missing in this test", p.IgnoredGoFiles, room)
+		}
 		allowed, ok := layout[room]
 		if !ok {
 			t.Errorf("%s has no row in the layout: does it need a room of its own?", room)
@@ -60,11 +63,12 @@ func TestLayout(t *testing.T) {
 type listed struct {
 	ImportPath                         string
 	Imports, TestImports, XTestImports []string
+	IgnoredGoFiles                     []string // for their tags
 }
 
 func packages(t *testing.T) []listed {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-tags=e2e", "-json=ImportPath,Imports,TestImports,XTestImports", module+"...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-tags=e2e,bench", "-json=ImportPath,Imports,TestImports,XTestImports,IgnoredGoFiles", module+"...")
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
