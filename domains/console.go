@@ -4,12 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strings"
 	"sync"
 
-	"libvirt.org/go/libvirt"
+	"golang.org/x/sys/unix"
 
 	"github.com/mami-project/labctl/host"
 )
@@ -50,31 +51,42 @@ func tail(path string) []byte {
 // escape byte 0x1d (Ctrl-]) comes in, the machine ends, or ctx does, which alone
 // is an error. A Read of in may go on after it, and what that reads is lost.
 func (m Machine) Attach(ctx context.Context, in io.Reader, out io.Writer) error {
+	path, err := m.consolePath()
+	if err != nil {
+		return err
+	}
+	// the terminal itself, not a stream of libvirt's: one that sends and receives
+	// at once can hang with all of its connection
+	tty, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	return join(ctx, tty, in, out)
+}
+
+// consolePath is the pseudo-terminal on which QEMU shows the running machine's console.
+func (m Machine) consolePath() (string, error) {
 	d, err := m.On.LookupDomainByName(m.Node.Object)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer func() { _ = d.Free() }()
-	s, err := m.On.NewStream(0)
+	x, err := describe(d)
 	if err != nil {
-		return err
+		return "", err
 	}
-	defer func() { _ = s.Free() }()
-	if err := d.OpenConsole("", s, libvirt.DOMAIN_CONSOLE_FORCE); err != nil {
-		return err
+	if x.Devices != nil {
+		for _, s := range x.Devices.Serials {
+			if s.Source != nil && s.Source.Pty != nil && s.Source.Pty.Path != "" {
+				return s.Source.Pty.Path, nil
+			}
+		}
 	}
-	return join(ctx, s, in, out)
+	return "", fmt.Errorf("%s has no console: it is not running", m.Node.Name)
 }
 
-// stream is what is used of libvirt's streams.
-type stream interface {
-	Send([]byte) (int, error)
-	Recv([]byte) (int, error)
-	Abort() error
-}
-
-// join joins a stream with in and out. Nobody uses the stream after it, so that it can be freed.
-func join(ctx context.Context, s stream, in io.Reader, out io.Writer) error {
+// join joins a terminal with in and out, and closes it. Nobody uses it afterwards.
+func join(ctx context.Context, tty io.ReadWriteCloser, in io.Reader, out io.Writer) error {
 	within, cancel := context.WithCancel(ctx)
 	keys := make(chan []byte)
 	ended := make(chan error, 3)
@@ -85,8 +97,8 @@ func join(ctx context.Context, s stream, in io.Reader, out io.Writer) error {
 		}
 	}()
 	var users sync.WaitGroup
-	users.Go(func() { ended <- fromConsole(s, out) })
-	users.Go(func() { ended <- toConsole(within, s, keys) })
+	users.Go(func() { ended <- fromConsole(tty, out) })
+	users.Go(func() { ended <- toConsole(within, tty, keys) })
 	var err error
 	select {
 	case err = <-ended:
@@ -94,44 +106,32 @@ func join(ctx context.Context, s stream, in io.Reader, out io.Writer) error {
 		err = context.Cause(ctx)
 	}
 	cancel()
-	_ = s.Abort()
+	_ = tty.Close()
 	users.Wait()
 	return err
 }
 
-func fromConsole(s stream, out io.Writer) error {
-	buffer := make([]byte, 4096)
-	for {
-		n, err := s.Recv(buffer)
-		if n > 0 {
-			if _, err := out.Write(buffer[:n]); err != nil {
-				return err
-			}
-		}
-		if err != nil || n <= 0 {
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			return err
-		}
+// fromConsole shows what the console prints until its machine ends, which a
+// pseudo-terminal tells by EIO.
+func fromConsole(tty io.Reader, out io.Writer) error {
+	_, err := io.Copy(out, tty)
+	if errors.Is(err, unix.EIO) || errors.Is(err, os.ErrClosed) {
+		return nil
 	}
+	return err
 }
 
-func toConsole(ctx context.Context, s stream, keys <-chan []byte) error {
+func toConsole(ctx context.Context, tty io.Writer, keys <-chan []byte) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case left, more := <-keys:
-			for len(left) > 0 {
-				sent, err := s.Send(left)
-				if err != nil {
-					return err
-				}
-				left = left[sent:]
-			}
+		case pressed, more := <-keys:
 			if !more {
 				return nil
+			}
+			if _, err := tty.Write(pressed); err != nil {
+				return err
 			}
 		}
 	}

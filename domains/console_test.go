@@ -66,15 +66,15 @@ func TestPanicked(t *testing.T) {
 	}
 }
 
-// wire is a stream: it says what came in, and then nothing until it is aborted.
+// wire is a terminal: it says what came in, and then nothing until it is closed.
 type wire struct {
 	says    io.Reader
 	sent    bytes.Buffer
 	aborted chan struct{}
-	inside  atomic.Int32 // calls of Recv
+	inside  atomic.Int32 // calls of Read
 }
 
-func (w *wire) Recv(b []byte) (int, error) {
+func (w *wire) Read(b []byte) (int, error) {
 	w.inside.Add(1)
 	defer w.inside.Add(-1)
 	if n, err := w.says.Read(b); n > 0 || err != nil && !errors.Is(err, io.EOF) {
@@ -84,12 +84,11 @@ func (w *wire) Recv(b []byte) (int, error) {
 	return 0, errors.New("aborted")
 }
 
-func (w *wire) Send(b []byte) (int, error) {
-	w.sent.WriteByte(b[0])
-	return 1, nil // the rest comes again
+func (w *wire) Write(b []byte) (int, error) {
+	return w.sent.Write(b)
 }
 
-func (w *wire) Abort() error {
+func (w *wire) Close() error {
 	close(w.aborted)
 	return nil
 }
@@ -145,12 +144,12 @@ func TestJoin(t *testing.T) {
 				t.Errorf("%v, want %v", err, test.want)
 			}
 			if w.inside.Load() != 0 {
-				t.Error("the stream is still used, and may be freed")
+				t.Error("the terminal is still used")
 			}
 			select {
 			case <-w.aborted:
 			default:
-				t.Error("the stream was not aborted")
+				t.Error("the terminal was not closed")
 			}
 			if got := w.sent.String(); got != test.sent {
 				t.Errorf("sent %q, want %q", got, test.sent)

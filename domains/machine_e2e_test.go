@@ -94,7 +94,8 @@ func TestAttachEndsWithItsContext(t *testing.T) {
 		must(t, err)
 		must(t, m.Destroy(t.Context()))
 		select {
-		case <-ended:
+		case err := <-ended:
+			t.Log("the machine's end:", err)
 		case <-time.After(time.Minute):
 			t.Error("it outlives the machine")
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/mami-project/labctl/host"
 )
@@ -17,9 +18,9 @@ func ownLocks(t *testing.T) {
 	t.Cleanup(func() { host.LockDir = before })
 }
 
-// silent fails the test where there is something to wait for.
+// silent ends the test where there is something to wait for.
 func silent(t *testing.T) func(string) {
-	return func(what string) { t.Error("it waits:", what) }
+	return func(what string) { t.Fatal("it waits:", what) }
 }
 
 // meanwhile calls do, looks that it waits, ends the wait by release, and returns what do did.
@@ -33,8 +34,10 @@ func meanwhile(t *testing.T, release func(), do func(tell func(string)) error) e
 		return <-ended
 	case err := <-ended:
 		t.Fatal("it did not wait:", err)
-		return err
+	case <-time.After(time.Minute):
+		t.Fatal("it does not tell that it waits")
 	}
+	return nil
 }
 
 func TestPruneWaitsForThoseWhoHold(t *testing.T) {

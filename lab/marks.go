@@ -36,7 +36,7 @@ func unreadable(err error) (unread []host.Unreadable, rest error) {
 	if u, ok := err.(host.Unreadable); ok { //nolint:errorlint // one by one, below
 		return []host.Unreadable{u}, nil
 	}
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // the joined ones
+	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return nil, err
 	}
