@@ -103,7 +103,9 @@ func join(ctx context.Context, tty io.ReadWriteCloser, in io.Reader, out io.Writ
 	select {
 	case err = <-ended:
 	case <-ctx.Done():
-		err = context.Cause(ctx)
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx) // also where both came at once
 	}
 	cancel()
 	_ = tty.Close()
