@@ -12,25 +12,53 @@ import (
 )
 
 // openBases finds the base images that the lab's nodes stand on, and builds those
-// that the cache does not hold.
-func (b *Build) openBases(ctx context.Context, tell Tell) error {
+// that the cache does not hold. Until release is called none of them is removed.
+func (b *Build) openBases(ctx context.Context, tell Tell) (release func(), err error) {
+	for {
+		release, err := images.Hold(ctx, b.On.ImageDir(), func(note string) { tell.note("wait", "image", note) })
+		if err != nil {
+			return nil, err
+		}
+		missing, err := b.findBases()
+		if err == nil && len(missing) == 0 {
+			return release, nil
+		}
+		release() // a build waits until nobody holds the cache
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range missing {
+			r, err := images.BuiltIn(name)
+			if err != nil {
+				return nil, err
+			}
+			if _, err := BuildBase(ctx, b.On.ImageDir(), r, images.Options{}, tell); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// findBases fills Bases, and names the images of those nodes whose base is not built.
+func (b *Build) findBases() (missing []string, err error) {
 	bases := map[string]images.Base{}
 	find := b.baseFinder()
 	for _, n := range b.Lab.Nodes {
+		if slices.Contains(missing, n.Image) {
+			continue
+		}
 		base, err := find(n)
 		if errors.As(err, new(images.NotBuilt)) {
-			var r images.Recipe
-			if r, err = images.BuiltIn(n.Image); err == nil {
-				base, err = BuildBase(ctx, b.On.ImageDir(), r, images.Options{}, tell)
-			}
+			missing = append(missing, n.Image)
+			continue
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		bases[n.Name] = base
 	}
 	b.Bases = bases
-	return nil
+	return missing, nil
 }
 
 // baseFinder finds the base image that a node's disk stands on, or is to stand
@@ -86,19 +114,4 @@ func (b *Build) verifyBases(ctx context.Context, p Plan, tell Tell) error {
 }
 
 // MissingBases are the base images that up would build.
-func (b Build) MissingBases() ([]string, error) {
-	var missing []string
-	find := b.baseFinder()
-	for _, n := range b.Lab.Nodes {
-		if slices.Contains(missing, n.Image) {
-			continue
-		}
-		_, err := find(n)
-		if errors.As(err, new(images.NotBuilt)) {
-			missing = append(missing, n.Image)
-		} else if err != nil {
-			return nil, err
-		}
-	}
-	return missing, nil
-}
+func (b Build) MissingBases() ([]string, error) { return b.findBases() }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/mami-project/labctl/host"
@@ -78,17 +79,20 @@ func claim(ctx context.Context, h *host.Host, f topology.File, from string, tell
 
 // raise builds on the claim: base images, then what the time is counted for.
 func (b *Build) raise(ctx context.Context, timeout time.Duration, tell Tell) (Proof, [][]Removable, error) {
-	if err := b.openBases(ctx, tell); err != nil {
+	release, err := b.openBases(ctx, tell)
+	if err != nil {
 		return Proof{}, nil, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, TimedOut{timeout})
 	defer cancel()
-	proof, made, err := b.converge(ctx, tell)
+	proof, made, err := b.converge(ctx, release, tell)
 	return proof, made, overdue(ctx, err)
 }
 
-// converge is the plan, the wait and the proof.
-func (b *Build) converge(ctx context.Context, tell Tell) (Proof, [][]Removable, error) {
+// converge is the plan, the wait and the proof. The bases are released once disks stand on them.
+func (b *Build) converge(ctx context.Context, release func(), tell Tell) (Proof, [][]Removable, error) {
+	release = sync.OnceFunc(release)
+	defer release()
 	stages := b.Resources()
 	p, err := PlanUp(ctx, stages)
 	if err != nil {
@@ -101,6 +105,7 @@ func (b *Build) converge(ctx context.Context, tell Tell) (Proof, [][]Removable, 
 		return Proof{}, nil, err
 	}
 	made, err := p.Apply(ctx, tell)
+	release()
 	if err != nil {
 		return Proof{}, made, err
 	}
@@ -154,9 +159,11 @@ func replace(ctx context.Context, h *host.Host, f topology.File, from string, te
 	}
 	l.Name += ".next" // whose disks are not there yet: they are what the bases are for
 	b := Build{On: h, Lab: l}
-	if err := b.openBases(ctx, tell); err != nil {
+	release, err := b.openBases(ctx, tell)
+	if err != nil {
 		return err
 	}
+	release()
 	_, err = down(ctx, h, f.Name, tell)
 	return err
 }

@@ -126,12 +126,14 @@ func (p Publish) published() []string {
 //	forward      into nat networks only what is published or was asked for; elsewhere nothing
 //	prerouting   published ports lead to their nodes, for other hosts and for nodes
 //	output       and for the host itself
+//	silence      the host says nothing of its own on sides: its bridges would report on IGMP
 //	postrouting  nodes go out behind the host's address; replies come back through the host
 func (p Publish) chains() ([]chain, error) {
 	guard := filterChain("guard", nftables.ChainHookPrerouting, beforeDefrag)
 	input := filterChain("input", nftables.ChainHookInput, beforeFilter)
 	forward := filterChain("forward", nftables.ChainHookForward, beforeFilter)
 	prerouting := natChain("prerouting", nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest)
+	silence := filterChain("silence", nftables.ChainHookOutput, beforeFilter)
 	output := natChain("output", nftables.ChainHookOutput, nftables.ChainPriorityNATDest)
 	postrouting := natChain("postrouting", nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
 
@@ -148,6 +150,7 @@ func (p Publish) chains() ([]chain, error) {
 			}
 			if n.Sided() {
 				guard.add(from, notrack)
+				silence.add(to, drop)
 			}
 			forward.add(from, to, accept)
 			if n.Uplink != topology.UplinkNAT {
@@ -171,7 +174,7 @@ func (p Publish) chains() ([]chain, error) {
 		prerouting.add(match, dnat(port.node, port.Port))
 		output.add(match, dnat(port.node, port.Port))
 	}
-	return []chain{guard, input, forward, prerouting, output, postrouting}, nil
+	return []chain{guard, input, forward, prerouting, silence, output, postrouting}, nil
 }
 
 // addressed matches what is sent to a published port of the host.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mami-project/labctl/host"
 	"github.com/mami-project/labctl/host/hosttest"
+	"github.com/mami-project/labctl/topology"
 )
 
 // sides makes the bridges of the demo's test network.
@@ -75,6 +76,7 @@ func TestWire(t *testing.T) {
 func wireFrames(t *testing.T, w Wire) {
 	plugIn(t, w)
 	is(t, w, host.Present)
+	must(t, Publish{Lab: topology.Lab{Name: w.Network.Lab, Networks: []topology.Network{w.Network}}}.Create(t.Context()))
 	all := listen(t, "b", "eth0", unix.ETH_P_ALL)
 	a := listen(t, "a", "eth0", marked)
 	sent := frames('a')
