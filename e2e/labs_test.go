@@ -29,9 +29,10 @@ func TestTwoLabs(t *testing.T) {
 		var both sync.WaitGroup
 		results := map[string]*result{}
 		for name := range files {
-			results[name] = new(result)
+			r := new(result)
+			results[name] = r
 			cmd := command(t, "up", files[name])
-			both.Go(func() { *results[name] = finish(t, cmd, nil) })
+			both.Go(func() { *r = finish(t, cmd, nil) })
 		}
 		both.Wait()
 		for _, r := range results {
