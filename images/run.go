@@ -25,15 +25,9 @@ var packageOf = map[string]string{
 	"resize2fs":           "e2fsprogs",
 }
 
-// command is a program that ends with labctl, whatever ends it. lookPath's
-// folders for root's programs are searched too: sudo's PATH may lack them.
+// command is a program that ends with labctl, whatever ends it.
 func command(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {
-	path, err := exec.LookPath(name)
-	for _, dir := range []string{"/usr/sbin", "/sbin"} {
-		if err != nil {
-			path, err = exec.LookPath(filepath.Join(dir, name))
-		}
-	}
+	path, err := host.Tool(name)
 	if err != nil {
 		return nil, host.Unfit{
 			What: fmt.Sprintf("%s is not installed", name),
