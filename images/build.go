@@ -86,7 +86,7 @@ func replace(ctx context.Context, final, work string, tell func(string)) error {
 	if err := errors.Join(os.RemoveAll(final), os.Rename(work, final)); err != nil {
 		return err
 	}
-	return syncPath(dir)
+	return host.Sync(dir)
 }
 
 // build makes the base image in the folder work.
@@ -125,7 +125,7 @@ func build(ctx context.Context, work string, r Recipe, o Options, tell func(stri
 		if b.Files[f], err = sum(ctx, path); err != nil {
 			return Base{}, err
 		}
-		if err := errors.Join(os.Chmod(path, 0o444), syncPath(path)); err != nil {
+		if err := errors.Join(os.Chmod(path, 0o444), host.Sync(path)); err != nil {
 			return Base{}, err
 		}
 	}
@@ -139,16 +139,7 @@ func writeManifest(b Base) error {
 		return err
 	}
 	path := filepath.Join(b.Dir, manifestFile)
-	return errors.Join(os.WriteFile(path, append(text, '\n'), 0o444), syncPath(path), syncPath(b.Dir))
-}
-
-// syncPath waits until a file or a folder is on the disk.
-func syncPath(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return errors.Join(os.WriteFile(path, append(text, '\n'), 0o444), host.Sync(path), host.Sync(b.Dir))
 }
 
 // makeDisk makes the disk image from the tree: one ext4 file system on the whole

@@ -18,7 +18,6 @@ import (
 // What ends the names of nodes' disks, and of those half made.
 const (
 	overlayExt = ".qcow2"
-	partExt    = ".part"
 )
 
 // Disk is a node's own disk: an overlay on a base image, with a file system that
@@ -33,7 +32,7 @@ type Disk struct {
 
 func (d Disk) String() string { return "disk/" + d.Node }
 
-func (d Disk) part() string    { return d.Path + partExt }
+func (d Disk) part() string    { return d.Path + host.PartExt }
 func (d Disk) scratch() string { return d.Path + ".files" }
 
 // State is Present where the disk is there, which is only when it is whole, and
@@ -68,7 +67,7 @@ func (d Disk) Create(ctx context.Context) error {
 	}
 	err := d.write(ctx)
 	if err == nil {
-		err = errors.Join(syncPath(d.part()), os.Rename(d.part(), d.Path), syncPath(filepath.Dir(d.Path)))
+		err = host.PutInPlace(d.part(), d.Path)
 	}
 	if err != nil {
 		err = d.full(err)

@@ -84,7 +84,7 @@ func (k Keys) Create(context.Context) error {
 	if err != nil {
 		return err
 	}
-	return writeWhole(k.KnownHosts(), known)
+	return host.WriteFile(k.KnownHosts(), known, 0o600)
 }
 
 // Destroy removes the keys and their folder.
@@ -147,7 +147,7 @@ func makeKey(path, comment string) error {
 	if err != nil {
 		return err
 	}
-	return writeWhole(path, pem.EncodeToMemory(block))
+	return host.WriteFile(path, pem.EncodeToMemory(block), 0o600)
 }
 
 // publicKey is the public part of the private key in a file.
@@ -161,17 +161,6 @@ func publicKey(path string) (ssh.PublicKey, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return s.PublicKey(), nil
-}
-
-// writeWhole writes a file that only root reads: beside, synced and renamed, so
-// that it is whole or not there.
-func writeWhole(path string, text []byte) error {
-	part := path + ".part"
-	err := errors.Join(os.WriteFile(part, text, 0o600), syncPath(part), os.Rename(part, path))
-	if err != nil {
-		return errors.Join(err, remove(part))
-	}
-	return nil
 }
 
 // remove removes a file; none there is fine.

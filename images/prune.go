@@ -85,7 +85,7 @@ func unused(dir, base string) error {
 func usedBases(dir string) (map[string]string, error) {
 	labs := filepath.Join(filepath.Dir(dir), "labs")
 	used := make(map[string]string)
-	for _, pattern := range []string{"*" + overlayExt, "*" + overlayExt + partExt} {
+	for _, pattern := range []string{"*" + overlayExt, "*" + overlayExt + host.PartExt} {
 		overlays, err := filepath.Glob(filepath.Join(labs, "*", pattern))
 		if err != nil {
 			return nil, err

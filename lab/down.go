@@ -29,9 +29,7 @@ func (l Left) Error() string {
 // and looks again: whatever is left is an error that names it. It needs no file.
 // It returns how many things it found.
 func Down(ctx context.Context, h *host.Host, name string, tell Tell) (int, error) {
-	unlock, err := host.Lock(ctx, "lab-"+name, "labctl down", func(holder string) {
-		tell.note("wait", "lab/"+name, "another labctl works on it: "+holder)
-	})
+	unlock, err := lock(ctx, name, "labctl down", tell)
 	if err != nil {
 		return 0, err
 	}

@@ -47,7 +47,7 @@ func (f Folder) bare() (bool, error) {
 		return false, err
 	}
 	for _, e := range entries {
-		if e.Name() != markFile+partExt {
+		if e.Name() != markFile+host.PartExt {
 			return false, nil
 		}
 	}
@@ -97,7 +97,7 @@ func (f Folder) Create(context.Context) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(f.dir(), markFile), []byte(mark+"\n"), 0o600)
+	return host.WriteFile(filepath.Join(f.dir(), markFile), []byte(mark+"\n"), 0o600)
 }
 
 // Destroy removes the folder and all that is in it, and the folder of the labs
@@ -111,32 +111,6 @@ func (f Folder) Destroy(context.Context) error {
 	}
 	_ = os.Remove(filepath.Dir(f.dir())) // refused while other labs are there
 	return nil
-}
-
-// What ends the name of a file that is being written.
-const partExt = ".part"
-
-// writeFile writes beside, syncs and renames: the file is whole or not there.
-func writeFile(path string, content []byte, mode fs.FileMode) error {
-	part := path + partExt
-	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(part, path)
-	}
-	if err != nil {
-		_ = os.Remove(part)
-	}
-	return err
 }
 
 func gone(err error) error {

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mami-project/labctl/domains"
-	"github.com/mami-project/labctl/host"
 	"github.com/mami-project/labctl/topology"
 )
 
@@ -91,9 +90,7 @@ func (b Build) Prove(ctx context.Context, tell Tell) (Proof, error) {
 func (b Build) Verify(ctx context.Context, timeout time.Duration, tell Tell) (Proof, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, TimedOut{timeout})
 	defer cancel()
-	unlock, err := host.Lock(ctx, "lab-"+b.Lab.Name, "labctl verify", func(holder string) {
-		tell.note("wait", "lab/"+b.Lab.Name, "another labctl works on it: "+holder)
-	})
+	unlock, err := lock(ctx, b.Lab.Name, "labctl verify", tell)
 	if err != nil {
 		return Proof{}, err
 	}

@@ -28,9 +28,7 @@ const undoTime = 2 * time.Minute
 func Up(ctx context.Context, h *host.Host, f topology.File, w Wanted, tell Tell) (Build, Proof, error) {
 	lockCtx, cancel := context.WithTimeoutCause(ctx, w.Timeout, TimedOut{w.Timeout})
 	defer cancel()
-	unlock, err := host.Lock(lockCtx, "lab-"+f.Name, "labctl up", func(holder string) {
-		tell.note("wait", "lab/"+f.Name, "another labctl works on it: "+holder)
-	})
+	unlock, err := lock(lockCtx, f.Name, "labctl up", tell)
 	if err != nil {
 		return Build{}, Proof{}, err
 	}
