@@ -150,11 +150,19 @@ func validName(name string) (string, error) {
 	return name, nil
 }
 
-// openLab opens the lab that --lab names, or the only one.
-func openLab(c *cli.Context, h *host.Host) (lab.Build, error) {
-	name, err := labName(c, h, "")
+// openLab opens, as root, the lab that --lab names, or the only one. The caller closes its host.
+func openLab(c *cli.Context) (lab.Build, error) {
+	h, err := asRoot(c)
 	if err != nil {
 		return lab.Build{}, err
 	}
-	return lab.Open(h, name)
+	var b lab.Build
+	name, err := labName(c, h, "")
+	if err == nil {
+		b, err = lab.Open(h, name)
+	}
+	if err != nil {
+		h.Close()
+	}
+	return b, err
 }

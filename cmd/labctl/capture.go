@@ -42,15 +42,11 @@ func runCapture(c *cli.Context) error {
 	if d := c.Duration("duration"); d < 0 || d%time.Second != 0 {
 		return usage{"--duration takes whole seconds"}
 	}
-	h, err := asRoot(c)
+	b, err := openLab(c)
 	if err != nil {
 		return err
 	}
-	defer h.Close()
-	b, err := openLab(c, h)
-	if err != nil {
-		return err
-	}
+	defer b.On.Close()
 	out := &lateFile{name: c.String("write")}
 	var to io.Writer = out
 	if out.name == "-" {

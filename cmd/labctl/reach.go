@@ -54,15 +54,11 @@ func runCp(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	h, err := asRoot(c)
+	b, err := openLab(c)
 	if err != nil {
 		return err
 	}
-	defer h.Close()
-	b, err := openLab(c, h)
-	if err != nil {
-		return err
-	}
+	defer b.On.Close()
 	args, err := scpArguments(b, paths)
 	if err != nil {
 		return err
@@ -183,18 +179,13 @@ func openNode(c *cli.Context) (b lab.Build, node topology.Node, command []string
 	} else if len(command) > 0 && strings.HasPrefix(command[0], "-") {
 		return b, node, nil, usage{fmt.Sprintf("flags go before NODE: labctl %s %s %s", c.Command.Name, command[0], args[0])}
 	}
-	h, err := asRoot(c)
+	b, err = openLab(c)
 	if err != nil {
-		return b, node, nil, err
-	}
-	b, err = openLab(c, h)
-	if err != nil {
-		h.Close()
 		return b, node, nil, err
 	}
 	m, err := b.Machine(args[0])
 	if err != nil {
-		h.Close()
+		b.On.Close()
 	}
 	return b, m.Node, command, err
 }

@@ -23,15 +23,11 @@ func runVerify(c *cli.Context) error {
 	if _, err := arguments(c, 0, 0); err != nil {
 		return err
 	}
-	h, err := asRoot(c)
+	b, err := openLab(c)
 	if err != nil {
 		return err
 	}
-	defer h.Close()
-	b, err := openLab(c, h)
-	if err != nil {
-		return err
-	}
+	defer b.On.Close()
 	var proof lab.Proof
 	err = working(c, func(tell lab.Tell) (err error) {
 		proof, err = b.Verify(c.Context, c.Duration("timeout"), tell)
