@@ -18,7 +18,7 @@ func demo(t testing.TB) topology.Lab {
 	name, src := topology.Default()
 	f, err := topology.Load(name, src, topology.Known{Recipes: []string{"debian", "debian-slim"}})
 	must(t, err)
-	l, err := topology.Decide(f, nil, nil)
+	l, err := topology.Decide(f, nil, topology.Chosen{})
 	must(t, err)
 	return l
 }

@@ -39,8 +39,9 @@ func (f Found) State(context.Context) (host.State, error) {
 	return host.Present, nil
 }
 
-// Destroy ends the machine and removes its domain and its logs.
-func (f Found) Destroy(context.Context) error { return remove(f.On, f.Object, f.Tag.Lab) }
+// Destroy ends the machine, gives the NICs that it had back to the host, and
+// removes its domain and its logs.
+func (f Found) Destroy(ctx context.Context) error { return remove(ctx, f.On, f.Object, f.Tag.Lab) }
 
 // Find lists the marked domains of the host, of every lab, by name.
 func Find(h *host.Host) ([]Found, error) {

@@ -33,7 +33,8 @@ type Machine struct {
 func (m Machine) String() string { return "machine/" + m.Node.Name }
 
 // State is Present where the domain runs with each NIC in its place, Partial
-// where it is defined only, paused, or unplugged from a bridge.
+// where it is defined only, paused, unplugged from a bridge, or its macvtap's NIC
+// is not as it is to be.
 func (m Machine) State(context.Context) (host.State, error) {
 	d, err := m.On.LookupDomainByName(m.Node.Object)
 	if err != nil {
@@ -50,16 +51,38 @@ func (m Machine) State(context.Context) (host.State, error) {
 	if s != libvirt.DOMAIN_RUNNING || len(m.unplugged()) > 0 {
 		return host.Partial, nil
 	}
+	for _, c := range m.macvtaps() {
+		if taken, err := host.Taken(c.Host.Macvtap, c.MTU, false); err != nil || !taken {
+			return host.Partial, err
+		}
+	}
 	return host.Present, nil
 }
 
-// Create defines the domain, starts it and plugs its NICs in.
+// Running says whether the machine runs, or is paused.
+func (m Machine) Running() (bool, error) {
+	d, err := m.On.LookupDomainByName(m.Node.Object)
+	if err != nil {
+		return false, host.Gone(err)
+	}
+	defer func() { _ = d.Free() }()
+	up, err := d.IsActive()
+	return up, host.Gone(err)
+}
+
+// Create defines the domain, with how the NICs of the host are that it takes,
+// starts it and plugs its NICs in.
 func (m Machine) Create(context.Context) error {
 	d, err := m.define()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = d.Free() }()
+	for _, c := range m.macvtaps() {
+		if err := host.Take(c.Host.Macvtap, c.MTU, false); err != nil {
+			return err
+		}
+	}
 	s, _, err := d.GetState()
 	if err != nil {
 		return err
@@ -92,11 +115,17 @@ func (m Machine) start(d *libvirt.Domain) error {
 }
 
 // define returns the node's domain, made if it is not there. A running one is
-// left as it is: what its file says now and said then is compared before.
+// left as it is: what its file says now and said then is compared before. How the
+// NICs of the host are that it takes goes into its mark, unless it stands there.
 func (m Machine) define() (*libvirt.Domain, error) {
+	var before host.Tag
 	d, err := m.On.LookupDomainByName(m.Node.Object)
 	if err == nil {
 		if err := m.own(d); err != nil {
+			_ = d.Free()
+			return nil, err
+		}
+		if before, _, err = tagOf(d); err != nil {
 			_ = d.Free()
 			return nil, err
 		}
@@ -107,7 +136,11 @@ func (m Machine) define() (*libvirt.Domain, error) {
 	} else if !host.Missing(err) {
 		return nil, err
 	}
-	description, err := Render(m.Node, m.Boot, m.Tag)
+	tag := m.Tag
+	if tag.Borrowed, err = m.borrow(before); err != nil {
+		return nil, err
+	}
+	description, err := Render(m.Node, m.Boot, tag)
 	if err != nil {
 		return nil, err
 	}
@@ -142,6 +175,9 @@ func (m Machine) plug() error {
 		return nil
 	}
 	for _, c := range m.Node.NICs {
+		if c.Link == "" {
+			continue
+		}
 		if err := host.Quiet(c.Link); err != nil {
 			return err
 		}
@@ -184,14 +220,16 @@ func (m Machine) unplugged() []topology.NIC {
 	return loose
 }
 
-// Destroy ends the machine and removes its domain and its logs.
-func (m Machine) Destroy(context.Context) error {
-	return remove(m.On, m.Node.Object, m.Node.Lab)
+// Destroy ends the machine, gives the NICs that it had back to the host, and
+// removes its domain and its logs.
+func (m Machine) Destroy(ctx context.Context) error {
+	return remove(ctx, m.On, m.Node.Object, m.Node.Lab)
 }
 
-// remove ends and undefines a domain that bears the lab's mark. The logs go before
-// the domain: cut short between the two, it is there to be found and removed again.
-func remove(h *host.Host, object, lab string) error {
+// remove ends and undefines a domain that bears the lab's mark. What it had of the
+// host and the logs go before the domain: cut short between the two, it is there to
+// be found and removed again.
+func remove(ctx context.Context, h *host.Host, object, lab string) error {
 	d, err := h.LookupDomainByName(object)
 	if err != nil {
 		return host.Gone(err)
@@ -206,6 +244,11 @@ func remove(h *host.Host, object, lab string) error {
 	}
 	if err := host.Stopped(d.Destroy()); err != nil {
 		return fmt.Errorf("stop: %w", err)
+	}
+	for _, b := range tag.Borrowed {
+		if err := h.GiveBack(ctx, b); err != nil {
+			return err
+		}
 	}
 	if !h.Fake() { // it keeps no logs, and those of a real domain of that name are not its own
 		if err := removeLogs(object); err != nil {

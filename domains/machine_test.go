@@ -227,7 +227,7 @@ func TestLogsGoBeforeTheDomain(t *testing.T) {
 	must(t, os.WriteFile(log, nil, 0o600))
 	// taken for a real libvirt, the test driver refuses to undefine as labctl asks it to
 	unaware := &host.Host{Connect: m.On.Connect}
-	says(t, remove(unaware, m.Node.Object, m.Node.Lab), "undefine: ")
+	says(t, remove(t.Context(), unaware, m.Node.Object, m.Node.Lab), "undefine: ")
 	if _, err := os.Stat(log); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the log is left: %v", err)
 	}

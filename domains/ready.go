@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,14 +18,16 @@ import (
 type requirement struct {
 	what string
 	met  func(context.Context, Machine) error
-	hint string // where to look when it does not come
+	hint string              // where to look when it does not come
+	of   func(Machine) bool // which machines must show it; nil: all
 }
 
 var requirements = []requirement{
-	{"the guest agent answers", agentAnswers, "is qemu-guest-agent in the image? labctl console NODE shows the boot"},
-	{"the system has booted", hasBooted, "labctl exec NODE -- systemctl list-jobs shows what it waits for"},
-	{"addresses and names are as written", isAsWritten, "labctl console NODE logs in"},
-	{"its services answer over the control network", servicesAnswer, "does a firewall of the host drop what comes from the lab's bridges?"},
+	{"the guest agent answers", agentAnswers, "is qemu-guest-agent in the image? labctl console NODE shows the boot", nil},
+	{"the system has booted", hasBooted, "labctl exec NODE -- systemctl list-jobs shows what it waits for", nil},
+	{"addresses and names are as written", isAsWritten, "labctl console NODE logs in", nil},
+	{"its passthrough NIC has a carrier", hasCarrier, "is the cable plugged in, and is the NIC at its other end up? labctl exec NODE -- ip -br link", hasPassthrough},
+	{"its services answer over the control network", servicesAnswer, "does a firewall of the host drop what comes from the lab's bridges?", nil},
 }
 
 // How often the machine behind a wait is looked at.
@@ -41,8 +44,9 @@ func (m Machine) Wait(ctx context.Context, tell func(what string)) error {
 	defer watching.Wait() // it uses the connection, which may be closed after
 	defer cancel(nil)
 	watching.Go(func() { m.watch(ctx, cancel) })
-	for i, r := range requirements {
-		tell(fmt.Sprintf("%s (%d of %d)", r.what, i+1, len(requirements)))
+	wanted := slices.DeleteFunc(slices.Clone(requirements), func(r requirement) bool { return r.of != nil && !r.of(m) })
+	for i, r := range wanted {
+		tell(fmt.Sprintf("%s (%d of %d)", r.what, i+1, len(wanted)))
 		err := r.met(ctx, m)
 		if err == nil {
 			continue

@@ -1,6 +1,8 @@
 package domains
 
 import (
+	"fmt"
+
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/mami-project/labctl/host"
@@ -103,10 +105,54 @@ func disk(_ topology.Node, b Boot, d *libvirtxml.Domain) {
 
 func nics(n topology.Node, _ Boot, d *libvirtxml.Domain) {
 	for _, c := range n.NICs {
-		d.Devices.Interfaces = append(d.Devices.Interfaces, nic(c))
+		switch c.Kind {
+		case topology.KindFunction:
+			d.Devices.Hostdevs = append(d.Devices.Hostdevs, function(c))
+		case topology.KindVF:
+			d.Devices.Interfaces = append(d.Devices.Interfaces, virtualFunction(c))
+		default:
+			d.Devices.Interfaces = append(d.Devices.Interfaces, nic(c))
+		}
 	}
 }
 
+// function is a whole PCI NIC of the host, with the MAC that it has. libvirt takes
+// it from its driver and gives it back.
+func function(c topology.NIC) libvirtxml.DomainHostdev {
+	return libvirtxml.DomainHostdev{
+		Managed: "yes",
+		SubsysPCI: &libvirtxml.DomainHostdevSubsysPCI{
+			Source: &libvirtxml.DomainHostdevSubsysPCISource{Address: pciAddress(c.Host.PCI)},
+		},
+		ROM: &libvirtxml.DomainROM{Bar: "off"}, // nothing boots from it
+	}
+}
+
+// virtualFunction is one of a NIC's, to which libvirt gives its MAC and VLAN through
+// the physical function: the guest cannot change them.
+func virtualFunction(c topology.NIC) libvirtxml.DomainInterface {
+	i := libvirtxml.DomainInterface{
+		Managed: "yes",
+		MAC:     &libvirtxml.DomainInterfaceMAC{Address: c.MAC.String()},
+		Source: &libvirtxml.DomainInterfaceSource{Hostdev: &libvirtxml.DomainInterfaceSourceHostdev{
+			PCI: &libvirtxml.DomainHostdevSubsysPCISource{Address: pciAddress(c.Host.PCI)},
+		}},
+		ROM: &libvirtxml.DomainROM{Bar: "off"},
+	}
+	if c.Host.VLAN != 0 {
+		i.VLan = &libvirtxml.DomainInterfaceVLan{Tags: []libvirtxml.DomainInterfaceVLanTag{{ID: uint(c.Host.VLAN)}}}
+	}
+	return i
+}
+
+// pciAddress reads DOMAIN:BUS:SLOT.FUNCTION, all hexadecimal.
+func pciAddress(text string) *libvirtxml.DomainAddressPCI {
+	var domain, bus, slot, function uint
+	_, _ = fmt.Sscanf(text, "%x:%x:%x.%x", &domain, &bus, &slot, &function) // topology has checked it
+	return &libvirtxml.DomainAddressPCI{Domain: &domain, Bus: &bus, Slot: &slot, Function: &function}
+}
+
+// nic is one that QEMU makes.
 func nic(c topology.NIC) libvirtxml.DomainInterface {
 	i := libvirtxml.DomainInterface{
 		MAC:    &libvirtxml.DomainInterfaceMAC{Address: c.MAC.String()},
@@ -114,9 +160,13 @@ func nic(c topology.NIC) libvirtxml.DomainInterface {
 		Model:  &libvirtxml.DomainInterfaceModel{Type: "virtio"},
 		MTU:    &libvirtxml.DomainInterfaceMTU{Size: uint(c.MTU)},
 	}
-	if c.Mirror != "" { // on no bridge: it would get flooded frames twice and leak its own
+	switch {
+	case c.Mirror != "": // on no bridge: it would get flooded frames twice and leak its own
 		i.Source = &libvirtxml.DomainInterfaceSource{Ethernet: &libvirtxml.DomainInterfaceSourceEthernet{}}
-	} else {
+	case c.Kind == topology.KindMacvtap:
+		i.Source = &libvirtxml.DomainInterfaceSource{Direct: &libvirtxml.DomainInterfaceSourceDirect{Dev: c.Host.Macvtap, Mode: "passthrough"}}
+		i.MTU = nil // it is that of the NIC below
+	default:
 		i.Source = &libvirtxml.DomainInterfaceSource{Bridge: &libvirtxml.DomainInterfaceSourceBridge{Bridge: c.Bridge}}
 	}
 	if !c.Offloads {

@@ -2,6 +2,7 @@ package domains
 
 import (
 	"flag"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -15,8 +16,30 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
+// passed are nodes with a NIC of the host of every kind.
+func passed(t *testing.T) []topology.Node {
+	t.Helper()
+	f, err := topology.Load("lab.yaml", []byte(`
+name: passed
+networks: {test: {sides: [client, server], subnet: 10.7.2.0/24, uplinks: {client: eth1}}}
+nodes:
+  function: {nics: [{network: test, side: client, passthrough: "0000:3b:00.0"}]}
+  vf: {nics: [{network: test, side: client, passthrough: "0000:3b:10.2"}]}
+  of-pf: {nics: [{network: test, side: client, passthrough: {pf: eth0, vlan: 42}}]}
+  macvtap: {nics: [{network: test, side: client, passthrough: {macvtap: eth2}}]}
+`), topology.Known{})
+	must(t, err)
+	l, err := topology.Decide(f, nil, topology.Chosen{Devices: []topology.Device{
+		{Node: "function", Network: "test", Address: "0000:3b:00.0", MAC: net.HardwareAddr{0x52, 0x54, 0, 0, 0, 1}},
+		{Node: "vf", Network: "test", Address: "0000:3b:10.2", VF: true},
+		{Node: "of-pf", Network: "test", Address: "0000:3b:1f.7", VF: true, PF: "eth0"},
+	}})
+	must(t, err)
+	return l.Nodes
+}
+
 func TestRender(t *testing.T) {
-	for _, n := range demo(t).Nodes {
+	for _, n := range append(demo(t).Nodes, passed(t)...) {
 		for _, accel := range []string{topology.AccelTCG, topology.AccelKVM} {
 			name := n.Name + "." + accel
 			t.Run(name, func(t *testing.T) {

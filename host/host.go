@@ -19,6 +19,7 @@ const DefaultDir = "/var/lib/labctl"
 type Host struct {
 	*libvirt.Connect
 	Dir  string // labctl's folder on it
+	Root string // where sysfs and procfs are found: "" is "/"; tests have a tree of their own
 	fake bool   // libvirt's test driver: it has no links
 }
 

@@ -24,7 +24,12 @@ type Needs struct {
 	Subnets   []netip.Prefix
 	InUse     []netip.Prefix // by the host and by others
 	Ports     []Port
-	Tools     []string // programs that are run
+	Tools     []string  // programs that are run
+	Devices   []Device  // PCI devices to be handed to machines
+	Links     []LinkUse // links of the host to be taken
+	// Taken is who has a PCI device or a link already, by address or name: "lab x",
+	// "domain y". The lab's own are left out.
+	Taken map[string]string
 }
 
 // Port is a port of the host that is wanted; the zero Address means all of them.
@@ -47,6 +52,7 @@ func (u Unfits) Error() string {
 
 var checks = []func(context.Context, *Host, Needs) (Unfits, error){
 	hasKVM, hasTools, hasMemory, isPassable, hasRoom, hasFreeSubnets, hasFreePorts,
+	hasIOMMU, remapsInterrupts, canLock, hasDevices, hasLinks,
 }
 
 // Preflight looks whether the host can give what is needed, before anything is

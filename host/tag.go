@@ -25,13 +25,27 @@ type Tag struct {
 	From    string   `xml:"from,attr,omitempty"` // where the file came from, for people
 	Dir     string   `xml:"dir,attr,omitempty"`  // labctl's folder, in which the lab's own is
 	Chosen  []Chosen `xml:"chosen,omitempty"`
+	Devices []Found  `xml:"device,omitempty"`
 	File    string   `xml:"file"`
+	// Borrowed are the NICs of the host that the marked object itself has.
+	Borrowed []Borrowed `xml:"borrowed,omitempty"`
 }
 
 // Chosen is a subnet that the file left open and labctl chose.
 type Chosen struct {
 	Network string       `xml:"network,attr"`
 	Subnet  netip.Prefix `xml:"subnet,attr"`
+}
+
+// Found is a PCI device that a NIC of the lab is, as it was found when the lab was made.
+type Found struct {
+	Node        string `xml:"node,attr"`
+	Network     string `xml:"network,attr"`
+	Address     string `xml:"address,attr"`
+	PF          string `xml:"pf,attr,omitempty"` // the link of whose virtual functions it was chosen
+	VF          bool   `xml:"vf,attr,omitempty"`
+	MAC         string `xml:"mac,attr,omitempty"` // a whole device's own
+	Representor string `xml:"representor,attr,omitempty"`
 }
 
 // XML is the tag as it stands inside <metadata>.
@@ -90,7 +104,8 @@ func (u Unreadable) Error() string { return u.Kind + " " + u.Object + ": " + u.E
 
 func (u Unreadable) Unwrap() error { return u.Err }
 
-// Equal says whether two marks say the same of a lab.
+// Equal says whether two marks say the same of a lab: not what their objects have borrowed.
 func (t Tag) Equal(o Tag) bool {
-	return t.Lab == o.Lab && t.Format == o.Format && t.Dir == o.Dir && t.File == o.File && slices.Equal(t.Chosen, o.Chosen)
+	return t.Lab == o.Lab && t.Format == o.Format && t.Dir == o.Dir && t.File == o.File &&
+		slices.Equal(t.Chosen, o.Chosen) && slices.Equal(t.Devices, o.Devices)
 }

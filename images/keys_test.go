@@ -23,7 +23,7 @@ func builtInLab(t testing.TB) topology.Lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := topology.Decide(f, nil, nil)
+	l, err := topology.Decide(f, nil, topology.Chosen{})
 	if err != nil {
 		t.Fatal(err)
 	}

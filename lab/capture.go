@@ -125,7 +125,7 @@ func (b Build) capturing(name string) (topology.Node, topology.NIC, error) {
 }
 
 func (b Build) mirrorInto(nic topology.NIC) networks.Mirror {
-	for _, m := range b.mirrors() {
+	for _, m := range b.Mirrors() {
 		if m.To == nic.Link {
 			return m
 		}

@@ -70,14 +70,15 @@ func (b Build) Resources() [][]Resource {
 		disks = append(disks, b.disk(n, keys))
 		machines = append(machines, b.machine(n))
 	}
-	for _, m := range b.mirrors() {
+	for _, m := range b.Mirrors() {
 		mirrors = append(mirrors, m)
 	}
 	return [][]Resource{
 		{b.folder()},
 		{keys},
 		append(segments, disks...),
-		append(append(wires, machines...), networks.Publish{Lab: b.Lab}),
+		{networks.Publish{Lab: b.Lab}}, // keeps the host silent on what machines bring up
+		append(wires, machines...),
 		mirrors,
 	}
 }

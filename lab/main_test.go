@@ -90,7 +90,7 @@ func loadDefault(t testing.TB) topology.Lab {
 
 func decided(t testing.TB, text string) topology.Lab {
 	t.Helper()
-	l, err := topology.Decide(loadFile(t, text), nil, nil)
+	l, err := topology.Decide(loadFile(t, text), nil, topology.Chosen{})
 	must(t, err)
 	return l
 }

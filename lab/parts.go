@@ -24,17 +24,15 @@ func (b Build) segments() []networks.Segment {
 	return ss
 }
 
-// mirrors are the copies that capture NICs receive.
-func (b Build) mirrors() []networks.Mirror {
+// Mirrors are the copies that capture NICs receive.
+func (b Build) Mirrors() []networks.Mirror {
 	var ms []networks.Mirror
 	for _, n := range b.Lab.Nodes {
 		to, ok := n.Capture()
 		if !ok {
 			continue
 		}
-		node, _ := b.Lab.Node(to.Mirror)
-		from, _ := node.NIC(to.Network)
-		ms = append(ms, networks.Mirror{Node: to.Mirror, From: from.Link, To: to.Link})
+		ms = append(ms, networks.Mirror{Node: to.Mirror, From: to.Point, To: to.Link})
 	}
 	return ms
 }

@@ -27,8 +27,8 @@ func (c Changed) Error() string {
 }
 
 // Prepare decides the lab that the file asks for, against what is on the host:
-// what was chosen for it before stays, and what is free is chosen. It changes
-// nothing. A lab made from a file that said otherwise is a Changed.
+// what was chosen and found for it before stays, and what is free is chosen. It
+// changes nothing. A lab made from a file that said otherwise is a Changed.
 func Prepare(h *host.Host, f topology.File, from string) (Build, error) {
 	marks, err := FindMarks(h)
 	if err != nil {
@@ -39,11 +39,16 @@ func Prepare(h *host.Host, f topology.File, from string) (Build, error) {
 		return Build{}, err
 	}
 	before := marks.Of(f.Name).Tags()
-	chosen := map[string]netip.Prefix{}
+	var chosen topology.Chosen
 	if len(before) > 0 {
-		chosen = before[0].Subnets()
+		chosen = chosenIn(before[0])
 	}
 	l, err := topology.Decide(f, used, chosen)
+	if err == nil && len(before) == 0 {
+		if chosen.Devices, err = devices(h, l, marks); err == nil && len(chosen.Devices) > 0 {
+			l, err = topology.Decide(f, used, chosen)
+		}
+	}
 	if err != nil {
 		return Build{}, err
 	}
@@ -60,6 +65,7 @@ func Prepare(h *host.Host, f topology.File, from string) (Build, error) {
 				tag.Chosen = append(tag.Chosen, host.Chosen{Network: n.Name, Subnet: n.Subnet})
 			}
 		}
+		tag.Devices = foundAs(chosen.Devices)
 	}
 	b := Build{On: h.In(tag.Dir), Lab: l, Tag: tag}
 	if len(before) > 0 {
@@ -103,7 +109,7 @@ func decideTag(t host.Tag) (topology.Lab, error) {
 	if err != nil {
 		return topology.Lab{}, err
 	}
-	return topology.Decide(f, nil, t.Subnets())
+	return topology.Decide(f, nil, chosenIn(t))
 }
 
 // accelerator decides how machines are run: what the file asks for, or KVM where
@@ -160,11 +166,14 @@ func (b Build) Preflight(ctx context.Context, p Plan) error {
 	if err != nil {
 		return err
 	}
-	err = host.Preflight(ctx, b.On, needs)
-	if u := b.publishedElsewhere(marks); len(u) > 0 {
-		return errors.Join(u, err)
+	var unfits host.Unfits
+	if err := host.Preflight(ctx, b.On, needs); err != nil && !errors.As(err, &unfits) {
+		return err
 	}
-	return err
+	if unfits = append(b.publishedElsewhere(marks), unfits...); len(unfits) > 0 {
+		return unfits
+	}
+	return nil
 }
 
 // needs are what is wanted of the host for the plan's steps.
@@ -175,14 +184,21 @@ func (b Build) needs(p Plan, marks Marks) (host.Needs, error) {
 		return host.Needs{}, err
 	}
 	n.InUse = used
+	if n.Taken, err = taken(b.On, b.Lab.Name, marks); err != nil {
+		return host.Needs{}, err
+	}
 	for _, s := range p.Steps() {
 		switch r := s.Resource.(type) {
 		case networks.Segment:
 			if r.Network.Gateway.IsValid() {
 				n.Subnets = append(n.Subnets, r.Network.Subnet)
 			}
+			n.Links = append(n.Links, linksOf(r)...)
 		case domains.Machine:
 			n.MemoryMiB += r.Node.MemoryMiB
+			if err := b.needsDevices(&n, r); err != nil {
+				return host.Needs{}, err
+			}
 		case images.Disk:
 			n.DiskBytes += overlayAtLeast
 		case networks.Publish:

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,12 +54,13 @@ type NICStatus struct {
 	Side      string `json:"side,omitempty"`
 	MAC       string `json:"mac"`
 	Address   string `json:"address,omitempty"` // with its prefix length
-	Link      string `json:"link"`              // the host's device
+	Link      string `json:"link"`              // the host's device; "" on a PCI device
 	Mirror    string `json:"mirror,omitempty"`  // the node whose NIC is copied into it
-	Kind      string `json:"kind"`              // virtio
+	Kind      string `json:"kind"`              // virtio, function (a whole PCI NIC), vf or macvtap
+	Device    string `json:"device,omitempty"`  // the PCI address, or the NIC under a macvtap
 	Offloads  bool   `json:"offloads"`
 	MTU       int    `json:"mtu"`
-	HostState string `json:"hostState"` // absent, down, or up: the host's device
+	HostState string `json:"hostState"` // absent, down, or up: the host's device; of a PCI device its driver
 }
 
 // NetworkStatus is one network.
@@ -83,6 +85,8 @@ type SegmentStatus struct {
 type MirrorStatus struct {
 	From  string `json:"from"`
 	To    string `json:"to"`
+	At    string `json:"at"`    // the host's link where the copy is taken
+	Point string `json:"point"` // what that is: tap, macvtap, uplink, representor or port
 	State string `json:"state"`
 	// Counters are of the mirror since it was made; absent where it is not there.
 	Counters *networks.Counters `json:"counters,omitempty"`
@@ -146,8 +150,8 @@ func (b Build) Look(ctx context.Context) (Status, error) {
 	}
 	s.Networks = b.networkStatus(states)
 	s.Nodes = b.nodeStatus(ctx, states)
-	for _, m := range b.mirrors() {
-		ms := MirrorStatus{From: m.Node, To: b.capturer(m), State: states[m.String()]}
+	for _, m := range b.Mirrors() {
+		ms := MirrorStatus{From: m.Node, To: b.capturer(m), At: m.From.Link, Point: m.From.Kind, State: states[m.String()]}
 		if c, err := m.Counters(); err == nil && ms.State != host.Absent.String() {
 			ms.Counters = &c
 		}
@@ -208,7 +212,7 @@ func (b Build) nodeStatus(ctx context.Context, states map[string]string) []NodeS
 			all[i].Accelerator = accel
 		}
 		for _, c := range n.NICs {
-			all[i].NICs = append(all[i].NICs, nicStatus(c))
+			all[i].NICs = append(all[i].NICs, b.nicStatus(c))
 		}
 		for _, p := range n.Publish {
 			all[i].Publish = append(all[i].Publish, p.String())
@@ -226,15 +230,19 @@ func (b Build) nodeStatus(ctx context.Context, states map[string]string) []NodeS
 	return all
 }
 
-func nicStatus(c topology.NIC) NICStatus {
+func (b Build) nicStatus(c topology.NIC) NICStatus {
 	s := NICStatus{
 		Network: c.Network, Side: c.Side, MAC: c.MAC.String(), Link: c.Link, Mirror: c.Mirror,
-		Kind: "virtio", Offloads: c.Offloads, MTU: c.MTU, HostState: "absent",
+		Kind: c.Kind, Device: cmp.Or(c.Host.PCI, c.Host.Macvtap), Offloads: c.Offloads, MTU: c.MTU, HostState: "absent",
 	}
 	if c.Address.IsValid() {
 		s.Address = c.Address.String()
 	}
-	if i, err := net.InterfaceByName(c.Link); err == nil {
+	if c.Host.PCI != "" {
+		if p, err := b.On.PCI(c.Host.PCI); err == nil {
+			s.HostState = cmp.Or(p.Driver, "no driver")
+		}
+	} else if i, err := net.InterfaceByName(c.Link); err == nil {
 		s.HostState = "down"
 		if i.Flags&net.FlagUp != 0 {
 			s.HostState = "up"

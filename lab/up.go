@@ -151,7 +151,7 @@ func replace(ctx context.Context, h *host.Host, f topology.File, from string, te
 	if !errors.As(err, new(Changed)) {
 		return nil // as it was, or Up finds the same mistake again
 	}
-	l, err := topology.Decide(f, nil, nil)
+	l, err := topology.Decide(f, nil, topology.Chosen{})
 	if err != nil {
 		return err
 	}

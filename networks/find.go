@@ -60,8 +60,9 @@ func (f Found) State(context.Context) (host.State, error) {
 	return host.Present, nil
 }
 
-// Destroy stops and removes the network where it still bears the lab's mark.
-func (f Found) Destroy(context.Context) error {
+// Destroy stops and removes the network where it still bears the lab's mark. The
+// NICs of the host that it had are given back while its mark is there to tell how.
+func (f Found) Destroy(ctx context.Context) error {
 	n, tag, err := lookup(f.On, f.Object)
 	defer free(n)
 	if err != nil || n == nil || tag.Lab != f.Tag.Lab {
@@ -69,6 +70,9 @@ func (f Found) Destroy(context.Context) error {
 	}
 	if err := host.Stopped(n.Destroy()); err != nil {
 		return fmt.Errorf("stop: %w", err)
+	}
+	if err := giveBack(ctx, f.On, tag); err != nil {
+		return err
 	}
 	if err := host.Gone(n.Undefine()); err != nil {
 		return fmt.Errorf("undefine: %w", err)

@@ -9,18 +9,23 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mami-project/labctl/host"
+	"github.com/mami-project/labctl/topology"
 )
 
 // Mirror copies every frame that passes a node's NIC, in both directions, to a
-// capture NIC. Both are taps of running machines; the copy ends with either.
+// capture NIC, which is a tap of a running machine. The copy ends with that tap,
+// and with the link where it is taken.
 type Mirror struct {
-	Node     string // whose NIC is copied
-	From, To string // the host's links: that NIC's tap and the capture NIC's
+	Node string                // whose NIC is copied
+	From topology.CapturePoint // where on the host
+	To   string                // the host's link: the capture NIC's tap
 }
 
 // Counters is what a Mirror has copied since it was made.
 type Counters struct {
-	Sent, Received Copied // as the mirrored node sees it
+	// Sent and Received are as the mirrored node sees it. What a mirror port is fed
+	// does not tell its direction: all of it counts as received.
+	Sent, Received Copied
 	// Dropped counts the frames that the capture NIC's machine did not take in time.
 	Dropped uint64
 }
@@ -40,19 +45,40 @@ type hook struct {
 	priority uint16
 }
 
-// What the mirrored machine sends comes in at the host.
-var hooks = [2]hook{
-	{netlink.HANDLE_MIN_INGRESS, 0x6c63},
-	{netlink.HANDLE_MIN_EGRESS, 0x6c64},
+var (
+	ingress = hook{netlink.HANDLE_MIN_INGRESS, 0x6c63}
+	egress  = hook{netlink.HANDLE_MIN_EGRESS, 0x6c64}
+	hooks   = []hook{ingress, egress}
+)
+
+// hooks are where the mirror takes its copy.
+func (m Mirror) hooks() []hook {
+	if m.From.Kind == topology.PointPort {
+		return []hook{ingress} // the host has no part in the traffic
+	}
+	return hooks
+}
+
+// sends is the hook that what the node sends passes: it comes in at the host, but
+// where the link is the node's own, as a macvtap is.
+func (m Mirror) sends() hook {
+	switch m.From.Kind {
+	case topology.PointMacvtap:
+		return egress
+	case topology.PointPort:
+		return hook{}
+	default:
+		return ingress
+	}
 }
 
 // String names it as users see it, "mirror/NODE".
 func (m Mirror) String() string { return "mirror/" + m.Node }
 
 // State is Partial where a direction is not copied, or to a link that has been
-// replaced since. Where either machine is off it is Absent.
+// replaced since. Where either link is not there it is Absent.
 func (m Mirror) State(context.Context) (host.State, error) {
-	from, to, err := m.taps()
+	from, to, err := m.links()
 	if err != nil || from == nil || to == nil {
 		return host.Absent, err
 	}
@@ -61,14 +87,18 @@ func (m Mirror) State(context.Context) (host.State, error) {
 
 // Create makes the mirror anew, unless it is whole.
 func (m Mirror) Create(context.Context) error {
-	from, to, err := m.taps()
+	from, to, err := m.links()
 	if err != nil {
 		return err
 	}
-	for link, l := range map[string]netlink.Link{m.From: from, m.To: to} {
-		if l == nil {
-			return fmt.Errorf("no link %s: its machine is off", link)
-		}
+	const missing, off = "the %s %s is not there", ": its machine is off"
+	switch {
+	case to == nil:
+		return fmt.Errorf(missing+off, topology.PointTap, m.To)
+	case from == nil && (m.From.Kind == topology.PointTap || m.From.Kind == topology.PointMacvtap):
+		return fmt.Errorf(missing+off, m.From.Kind, m.From.Link)
+	case from == nil:
+		return fmt.Errorf(missing, m.From.Kind, m.From.Link)
 	}
 	if err := host.Quiet(m.To); err != nil {
 		return err
@@ -82,7 +112,7 @@ func (m Mirror) Create(context.Context) error {
 	if err := netlink.QdiscAdd(clsact(from)); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("add clsact: %w", err)
 	}
-	for _, at := range hooks {
+	for _, at := range m.hooks() {
 		if err := copyAll(from, at, to); err != nil {
 			return fmt.Errorf("add filter: %w", err)
 		}
@@ -92,7 +122,7 @@ func (m Mirror) Create(context.Context) error {
 
 // Destroy ends the copying. Filters of others on the link stay, and clsact with them.
 func (m Mirror) Destroy(context.Context) error {
-	from, err := link(m.From)
+	from, err := link(m.From.Link)
 	if err != nil || from == nil {
 		return err
 	}
@@ -101,40 +131,46 @@ func (m Mirror) Destroy(context.Context) error {
 
 // Counters reads what was copied and lost since the mirror was made.
 func (m Mirror) Counters() (Counters, error) {
-	from, to, err := m.taps()
+	from, to, err := m.links()
 	if err != nil {
 		return Counters{}, err
 	}
 	if from == nil || to == nil {
-		return Counters{}, errors.New("not there: a machine is off")
+		return Counters{}, errors.New("not there: a machine is off, or a NIC gone")
 	}
-	var copied [2]Copied
-	for i, at := range hooks {
+	var c Counters
+	for _, at := range m.hooks() {
 		actions, err := mirrors(from, at)
 		if err != nil {
 			return Counters{}, err
 		}
 		for _, a := range actions {
-			copied[i] = count(a)
+			copied := count(a)
+			if at == ingress {
+				copied.Bytes += copied.Frames * 14 // the kernel counts what comes in without its Ethernet header
+			}
+			if at == m.sends() {
+				c.Sent = copied
+			} else {
+				c.Received = copied
+			}
 		}
 	}
-	c := Counters{Sent: copied[0], Received: copied[1]}
-	c.Sent.Bytes += c.Sent.Frames * 14 // the kernel counts what comes in without its Ethernet header
 	if s := to.Attrs().Statistics; s != nil {
 		c.Dropped = s.TxDropped
 	}
 	return c, nil
 }
 
-func (m Mirror) taps() (from, to netlink.Link, err error) {
-	from, errFrom := link(m.From)
+func (m Mirror) links() (from, to netlink.Link, err error) {
+	from, errFrom := link(m.From.Link)
 	to, errTo := link(m.To)
 	return from, to, errors.Join(errFrom, errTo)
 }
 
 func (m Mirror) state(from, to netlink.Link) (host.State, error) {
 	whole, some := true, false
-	for _, at := range hooks {
+	for _, at := range m.hooks() {
 		actions, err := mirrors(from, at)
 		if err != nil {
 			return host.Absent, err

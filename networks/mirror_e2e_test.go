@@ -11,11 +11,17 @@ import (
 
 	"github.com/mami-project/labctl/host"
 	"github.com/mami-project/labctl/host/hosttest"
+	"github.com/mami-project/labctl/topology"
 )
+
+// mirrorAt copies what passes a link of the host to the station capture.
+func mirrorAt(kind, link string) Mirror {
+	return Mirror{Node: "iperf-client", From: topology.CapturePoint{Kind: kind, Link: link}, To: "v-capture"}
+}
 
 func TestMirror(t *testing.T) {
 	hosttest.Private(t, func(t *testing.T) {
-		m := Mirror{Node: "iperf-client", From: "v-client", To: "v-capture"}
+		m := mirrorAt(topology.PointTap, "v-client")
 		is(t, m, host.Absent) // both machines off
 		must(t, m.Destroy(t.Context()))
 		if err := m.Create(t.Context()); err == nil || !strings.Contains(err.Error(), "off") {
@@ -96,7 +102,7 @@ func TestMirror(t *testing.T) {
 
 func TestMirrorCounters(t *testing.T) {
 	hosttest.Private(t, func(t *testing.T) {
-		m := Mirror{Node: "iperf-client", From: "v-client", To: "v-capture"}
+		m := mirrorAt(topology.PointTap, "v-client")
 		if _, err := m.Counters(); err == nil {
 			t.Error("counters of a mirror that is not there")
 		}
@@ -135,7 +141,7 @@ func copies(t *testing.T, what string, m Mirror) {
 	t.Helper()
 	capture := listen(t, "capture", "eth0", unix.ETH_P_ALL)
 	client := listen(t, "client", "eth0", marked)
-	tap := listen(t, "", m.From, marked)
+	tap := listen(t, "", m.From.Link, marked)
 	out, back := frames('c'), frames('s')
 	for i := range out {
 		client.send(out[i])

@@ -126,7 +126,8 @@ func (p Publish) published() []string {
 //	forward      into nat networks only what is published or was asked for; elsewhere nothing
 //	prerouting   published ports lead to their nodes, for other hosts and for nodes
 //	output       and for the host itself
-//	silence      the host says nothing of its own on sides: its bridges would report on IGMP
+//	silence      the host says nothing of its own on sides: its bridges would report on IGMP,
+//	             and its macvtaps look for IPv6 neighbours
 //	postrouting  nodes go out behind the host's address; replies come back through the host
 func (p Publish) chains() ([]chain, error) {
 	guard := filterChain("guard", nftables.ChainHookPrerouting, beforeDefrag)
@@ -164,6 +165,13 @@ func (p Publish) chains() ([]chain, error) {
 			postrouting.add(saddr(n.Subnet), notTo, masquerade)
 			postrouting.add(saddr(n.Subnet), to, translated, masquerade)
 			postrouting.add(to, translated, saddrLocal, masquerade)
+		}
+	}
+	for _, n := range p.Lab.Nodes {
+		for _, c := range n.NICs {
+			if c.Kind == topology.KindMacvtap { // up, and on a cable, before it can be quieted
+				silence.add(oif(expr.CmpOpEq, c.Link), drop)
+			}
 		}
 	}
 	for _, port := range p.ports() {

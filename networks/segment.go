@@ -23,8 +23,8 @@ type Segment struct {
 func (s Segment) String() string { return s.found().String() }
 
 // State is Partial for a network which is defined and not running, whose bridge
-// is gone, or whose bridge is not as a side needs it. A foreign network of that
-// name counts as Absent.
+// is gone or not as a side needs it, or whose NICs of the host are not in their
+// place. A foreign network of that name counts as Absent.
 func (s Segment) State(ctx context.Context) (host.State, error) {
 	state, err := s.found().State(ctx)
 	if err != nil || state != host.Present {
@@ -43,12 +43,16 @@ func (s Segment) State(ctx context.Context) (host.State, error) {
 	if plain, err := isPlain(s.Segment.Bridge); err != nil || !plain {
 		return host.Partial, err
 	}
+	if joined, err := s.joined(); err != nil || !joined {
+		return host.Partial, err
+	}
 	return host.Present, nil
 }
 
-// Create defines and starts the network, anew where its bridge is gone, and makes
-// a side's bridge behave as a plain cable. A foreign network or link of its name
-// is an error and is left alone.
+// Create defines and starts the network, anew where its bridge is gone, makes a
+// side's bridge behave as a plain cable, and takes the NICs of the host that it is
+// to have, which are recorded in its mark first. A foreign network or link of its
+// name is an error and is left alone.
 func (s Segment) Create(context.Context) error {
 	n, tag, err := lookup(s.On, s.Segment.Object)
 	if err != nil {
@@ -58,8 +62,15 @@ func (s Segment) Create(context.Context) error {
 		free(n)
 		return fmt.Errorf("libvirt's network %s is %w: remove it or rename it", s.Segment.Object, errForeign)
 	}
+	if n != nil && !s.recorded(tag) {
+		err := host.Stopped(n.Destroy()) // one that runs keeps the mark that it was started with
+		free(n)
+		if n = nil; err != nil {
+			return fmt.Errorf("stop: %w", err)
+		}
+	}
 	if n == nil {
-		if n, err = s.define(); err != nil {
+		if n, err = s.define(tag); err != nil {
 			return fmt.Errorf("define: %w", err)
 		}
 	}
@@ -67,10 +78,13 @@ func (s Segment) Create(context.Context) error {
 	if err := s.start(n); err != nil {
 		return err
 	}
-	if s.Network.Sided() {
-		return makePlain(s.Segment.Bridge)
+	if !s.Network.Sided() {
+		return nil
 	}
-	return nil
+	if err := makePlain(s.Segment.Bridge); err != nil {
+		return err
+	}
+	return s.join()
 }
 
 // start starts the network unless it runs and has its bridge.
@@ -103,13 +117,24 @@ func (s Segment) bridged() (bool, error) {
 	return l != nil, err
 }
 
-// Destroy stops and removes the network where it bears the lab's mark.
+// Destroy stops and removes the network where it bears the lab's mark, and gives
+// the NICs that it had back to the host.
 func (s Segment) Destroy(ctx context.Context) error { return s.found().Destroy(ctx) }
 
 func (s Segment) found() Found { return Found{On: s.On, Object: s.Segment.Object, Tag: s.Tag} }
 
-func (s Segment) define() (*libvirt.Network, error) {
-	x, err := Render(s.Network, s.Segment, s.Tag)
+// define writes the network, and into its mark how the NICs are that it takes. What
+// its mark of before holds of them stays.
+func (s Segment) define(before host.Tag) (*libvirt.Network, error) {
+	tag := s.Tag
+	for _, nic := range s.nics() {
+		b, err := s.On.Borrow(before, nic)
+		if err != nil {
+			return nil, err
+		}
+		tag.Borrowed = append(tag.Borrowed, b)
+	}
+	x, err := Render(s.Network, s.Segment, tag)
 	if err != nil {
 		return nil, err
 	}

@@ -108,21 +108,14 @@ func (w Wire) connect(end topology.WireEnd, l netlink.Link) error {
 	if err := host.Quiet(end.Link); err != nil {
 		return err
 	}
-	if err := turnOffloadsOff(end.Link); err != nil {
+	if err := host.SetOffloads(end.Link); err != nil {
 		return err
 	}
 	if err := netlink.LinkSetMTU(l, w.Network.MTU); err != nil {
 		return fmt.Errorf("set MTU: %w", err)
 	}
-	bridge, err := link(end.Bridge)
-	if err != nil {
+	if err := plug(end.Link, end.Bridge); err != nil {
 		return err
-	}
-	if bridge == nil {
-		return fmt.Errorf("no bridge %s", end.Bridge)
-	}
-	if err := netlink.LinkSetMaster(l, bridge); err != nil {
-		return fmt.Errorf("plug into %s: %w", end.Bridge, err)
 	}
 	if err := netlink.LinkSetUp(l); err != nil {
 		return fmt.Errorf("bring up: %w", err)
@@ -144,7 +137,8 @@ func (w Wire) connected(end topology.WireEnd, l netlink.Link) (bool, error) {
 	if quiet, err := host.IsQuiet(end.Link); err != nil || !quiet {
 		return false, err
 	}
-	return offloadsOff(end.Link)
+	on, err := host.Offloads(end.Link)
+	return len(on) == 0, err
 }
 
 // unplug removes the links; an end takes its peer with it.

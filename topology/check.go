@@ -70,10 +70,17 @@ var rules = []rule{
 	{"address-twice", eachNetwork(addressTwice)},
 	{"mirror", eachNIC(mirror)},
 	{"mirror-twice", eachNode(mirrorTwice)},
+	{"mirrored-twice", mirroredTwice},
+
+	{"passthrough", eachNIC(passthrough)},
+	{"uplinks", eachNetwork(uplinks)},
+	{"mirror-port", eachNIC(mirrorPort)},
+	{"device-twice", deviceTwice},
+	{"cable", eachNetwork(cable)},
+	{"mirror-shared", eachNIC(mirrorShared)},
 
 	{"later-images", laterImages},
 	{"later-network", eachNetwork(laterNetwork)},
-	{"later-nic", eachNIC(laterNIC)},
 }
 
 func eachNetwork(check func(*checker, *draftNetwork)) func(*checker) {

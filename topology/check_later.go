@@ -2,6 +2,8 @@ package topology
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -23,19 +25,13 @@ func laterNetwork(c *checker, n *draftNetwork) {
 	if n.Subnets != nil {
 		c.later(n.at.to("subnets"), fmt.Sprintf("subnets: of %s", n.at), "use subnet: for both sides")
 	}
-	if n.Uplinks != nil {
-		c.later(n.at.to("uplinks"), fmt.Sprintf("uplinks: of %s", n.at), "remove it: nodes on the side reach each other without")
+	for _, side := range slices.Sorted(maps.Keys(n.Uplinks)) {
+		if strings.HasPrefix(n.Uplinks[side], "bridge:") {
+			p := n.at.to("uplinks", side)
+			c.later(p, fmt.Sprintf("%s: %s", p, show(n.Uplinks[side])), "expected a NIC of the host")
+		}
 	}
 	if n.Impair != nil {
 		c.later(n.at.to("impair"), fmt.Sprintf("impair: of %s", n.at), "remove it, or use tc inside the nodes")
-	}
-}
-
-func laterNIC(c *checker, n *draftNIC) {
-	if n.Passthrough != nil {
-		c.later(n.at.to("passthrough"), fmt.Sprintf("passthrough: of %s", n.at), "remove it for a virtio NIC")
-	}
-	if n.Mirror != nil && n.Mirror.Port != "" {
-		c.later(n.at.to("mirror", "port"), fmt.Sprintf("port: of %s", n.at.to("mirror")), "expected mirror: NODE")
 	}
 }

@@ -8,13 +8,17 @@ import (
 
 // Decide completes a file which Load has read: it applies the defaults, and
 // chooses the subnets and addresses left open. inUse are prefixes which the
-// host uses for other things; chosen are the subnets by network which were
-// chosen when the lab was made, and stay for its life. The same arguments give
-// the same lab. The error is a Problems: no room for a subnet or an address.
-func Decide(f File, inUse []netip.Prefix, chosen map[string]netip.Prefix) (Lab, error) {
+// host uses for other things; chosen is what was chosen and found when the lab
+// was made. The same arguments give the same lab. The error is a Problems: no
+// room for a subnet or an address, or no place where a mirror could take its copy.
+func Decide(f File, inUse []netip.Prefix, chosen Chosen) (Lab, error) {
 	d := newDraft(f)
 	l := Lab{Name: f.Name, Accel: cmp.Or(f.Accel, AccelAuto)}
-	if err := d.chooseSubnets(inUse, chosen); err != nil {
+	if err := d.chooseSubnets(inUse, chosen.Subnets); err != nil {
+		return Lab{}, err
+	}
+	d.find(chosen.Devices)
+	if err := d.capturePoints(); err != nil {
 		return Lab{}, err
 	}
 	for _, n := range d.networks {
@@ -23,6 +27,7 @@ func Decide(f File, inUse []netip.Prefix, chosen map[string]netip.Prefix) (Lab, 
 		}
 		l.Networks = append(l.Networks, d.decideNetwork(n))
 	}
+	d.givePorts(l.Networks)
 	reach := d.reach()
 	for _, n := range d.nodes {
 		l.Nodes = append(l.Nodes, d.decideNode(n, reach))
@@ -160,6 +165,7 @@ func (n *draftNetwork) names(side string) []string {
 func (n *draftNetwork) segment(lab, side string) Segment {
 	names := n.names(side)
 	return Segment{
+		Uplink:  n.Uplinks[side],
 		Network: n.name, Side: side,
 		Object: ObjectName(lab, names...),
 		UUID:   UUID("network", lab, names...),
@@ -210,17 +216,31 @@ func (d *draft) decideNIC(c *draftNIC) NIC {
 	lab, names := d.Name, c.names()
 	out := NIC{
 		Network: c.network.name, Side: c.Side,
+		Kind: c.kind(),
 		MAC:  MAC("nic", lab, names...),
 		MTU:  c.network.mtu(),
 		Link: LinkName("tap", lab, names...),
 	}
 	if c.Mirror != nil {
-		out.Mirror = c.from.name
+		out.Mirror, out.Point = c.from.name, c.point
 		return out
 	}
 	out.Address = netip.PrefixFrom(c.address, c.network.subnet.Bits())
-	out.Bridge = LinkName("bridge", lab, c.network.names(c.Side)...)
 	out.Offloads = !c.network.sided()
+	if p := c.Passthrough; p != nil {
+		out.Host = HostDevice{PCI: cmp.Or(p.Device, c.device.Address), PF: p.PF, Macvtap: p.Macvtap, Take: p.Take}
+		if p.VLAN != nil {
+			out.Host.VLAN = *p.VLAN
+		}
+	}
+	switch out.Kind {
+	case KindVirtio:
+		out.Bridge = LinkName("bridge", lab, c.network.names(c.Side)...)
+	case KindFunction:
+		out.Link, out.MAC = "", c.device.MAC
+	case KindVF:
+		out.Link = ""
+	}
 	return out
 }
 

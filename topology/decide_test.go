@@ -17,7 +17,7 @@ func decided(t testing.TB, src string, inUse ...netip.Prefix) Lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := Decide(f, inUse, nil)
+	l, err := Decide(f, inUse, Chosen{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,14 +152,14 @@ func TestChosenSubnetsStay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, err := Decide(f, nil, nil)
+	first, err := Decide(f, nil, Chosen{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	chosen := map[string]netip.Prefix{}
+	chosen := Chosen{Subnets: map[string]netip.Prefix{}}
 	var own []netip.Prefix
 	for _, n := range first.Networks {
-		chosen[n.Name] = n.Subnet
+		chosen.Subnets[n.Name] = n.Subnet
 		own = append(own, n.Subnet)
 	}
 	again, err := Decide(f, own, chosen)
@@ -169,7 +169,7 @@ func TestChosenSubnetsStay(t *testing.T) {
 	if diff := Differences(first, again); diff != nil {
 		t.Error(diff)
 	}
-	other, err := Decide(f, own, nil)
+	other, err := Decide(f, own, Chosen{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func TestChosenSubnetsStay(t *testing.T) {
 			t.Errorf("%s overlaps %s, which is in use", n.Subnet, p)
 		}
 	}
-	_, err = Decide(f, nil, map[string]netip.Prefix{"control": netip.MustParsePrefix("10.0.0.0/31")})
+	_, err = Decide(f, nil, Chosen{Subnets: map[string]netip.Prefix{"control": netip.MustParsePrefix("10.0.0.0/31")}})
 	if want := "lab.yaml:4: network control needs 3 addresses: its subnet 10.0.0.0/31 has 0"; err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -190,12 +190,12 @@ func TestNoSubnetLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = Decide(f, prefixes(t, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"), nil)
+	_, err = Decide(f, prefixes(t, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"), Chosen{})
 	want := "lab.yaml:4: network control needs 3 addresses: no /24 is free in 10.0.0.0/8, 172.16.0.0/12 and 192.168.0.0/16"
 	if err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
-	l, err := Decide(f, prefixes(t, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/17", "192.168.128.0/18", "192.168.192.0/19", "192.168.224.0/20", "192.168.240.0/21", "192.168.248.0/22", "192.168.252.0/23"), nil)
+	l, err := Decide(f, prefixes(t, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/17", "192.168.128.0/18", "192.168.192.0/19", "192.168.224.0/20", "192.168.240.0/21", "192.168.248.0/22", "192.168.252.0/23"), Chosen{})
 	if err != nil {
 		t.Fatal(err)
 	}

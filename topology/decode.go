@@ -76,11 +76,22 @@ func (d *decoder) value(n *yaml.Node, p path, v reflect.Value) {
 		if !d.is(n, yaml.ScalarNode, line, p) {
 			return
 		}
-		if v.Kind() == reflect.String {
-			v.SetString(n.Value) // a number or a word as it is written
-		} else if n.ShortTag() != "!!int" || n.Decode(v.Addr().Interface()) != nil { // it would cut 1.5 to 1
-			d.problems.add(line, fmt.Sprintf("%s is %s", p, show(n.Value)), "expected a whole number, without quotes")
-		}
+		d.scalar(n, line, p, v)
+	}
+}
+
+// scalar reads a single value: a number or a word is a text as it is written.
+func (d *decoder) scalar(n *yaml.Node, line int, p path, v reflect.Value) {
+	tag, expected := "!!int", "a whole number" // Decode alone would cut 1.5 to 1
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(n.Value)
+		return
+	case reflect.Bool:
+		tag, expected = "!!bool", "true or false"
+	}
+	if n.ShortTag() != tag || n.Decode(v.Addr().Interface()) != nil {
+		d.problems.add(line, fmt.Sprintf("%s is %s", p, show(n.Value)), "expected "+expected+", without quotes")
 	}
 }
 

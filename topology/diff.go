@@ -23,16 +23,20 @@ func (l Lab) facts() []fact {
 }
 
 func (n Network) facts() []fact {
-	var sides []string
+	var sides, uplinks []string
 	if n.Sided() {
 		for _, s := range n.Segments {
 			sides = append(sides, s.Side)
+			if s.Uplink != "" {
+				uplinks = append(uplinks, s.Side+" by "+s.Uplink)
+			}
 		}
 	}
 	return []fact{
 		{"subnet", n.Subnet.String()},
 		{"uplink", n.Uplink},
 		{"sides", strings.Join(sides, ", ")},
+		{"uplinks", strings.Join(uplinks, ", ")},
 		{"mtu", fmt.Sprint(n.MTU)},
 	}
 }
@@ -52,13 +56,35 @@ func (n Node) facts() []fact {
 // text is the NIC in the user's words: "10.7.2.40/24 on test/client".
 func (n NIC) text() string {
 	if n.Mirror != "" {
-		return "mirror of " + n.Mirror + " on " + n.Network
+		text := "mirror of " + n.Mirror + " on " + n.Network
+		if n.Point.Kind == PointPort {
+			text += " from " + n.Point.Link
+		}
+		return text
 	}
 	on := n.Network
 	if n.Side != "" {
 		on += "/" + n.Side
 	}
-	return n.Address.String() + " on " + on
+	text := n.Address.String() + " on " + on
+	if n.Host != (HostDevice{}) {
+		text += " by " + n.Host.String()
+	}
+	return text
+}
+
+// String is the device as the file asks for it: "0000:3b:00.0", "a virtual function of enp59s0f0".
+func (d HostDevice) String() string {
+	switch {
+	case d.Macvtap != "":
+		return "a macvtap on " + d.Macvtap
+	case d.PF == "":
+		return d.PCI
+	case d.VLAN != 0:
+		return fmt.Sprintf("a virtual function of %s in VLAN %d", d.PF, d.VLAN)
+	default:
+		return "a virtual function of " + d.PF
+	}
 }
 
 func join[T any](things []T, text func(T) string) string {

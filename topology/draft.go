@@ -36,6 +36,8 @@ type draftNIC struct {
 	network *draftNetwork // of the mirrored NIC on a capture NIC
 	from    *draftNode    // the node whose NIC is mirrored
 	address netip.Addr
+	device  Device       // that it is, once it is found on the host
+	point   CapturePoint // of a capture NIC
 }
 
 func (n *draftNetwork) sided() bool { return n.Sides != nil }

@@ -41,7 +41,7 @@ type NetworkSpec struct {
 	Sides     []string              `yaml:"sides" jsonschema:"title=sides,description=The two segments which the network under test joins.,minItems=2,maxItems=2,uniqueItems=true"`
 	UnderTest string                `yaml:"under-test" jsonschema:"title=network under test,description=What joins the two sides: wire (a cable).,enum=wire,default=wire"`
 	MTU       *int                  `yaml:"mtu" jsonschema:"title=MTU,description=Bytes of the largest IP packet.,minimum=576,maximum=9216,default=1500"`
-	Uplinks   map[string]string     `yaml:"uplinks" jsonschema:"title=uplinks,description=Not yet supported: a host NIC by side which joins that side's segment."`
+	Uplinks   map[string]string     `yaml:"uplinks" jsonschema:"title=uplinks,description=A NIC of the host by side: it joins that side's segment as the far end of a passthrough NIC's cable. It is given back as it was."`
 	Impair    map[string]Impairment `yaml:"impair" jsonschema:"title=impairments,description=Not yet supported: rate and delay and loss by direction."`
 }
 
@@ -69,20 +69,22 @@ type NICSpec struct {
 	Network     string       `yaml:"network" jsonschema:"title=network,description=The network it is on."`
 	Side        string       `yaml:"side" jsonschema:"title=side,description=The side it is on where the network has sides."`
 	Address     string       `yaml:"address" jsonschema:"title=address,description=IPv4 address inside the network's subnet; chosen when left out.,format=ipv4"`
-	Passthrough *Passthrough `yaml:"passthrough" jsonschema:"title=passthrough,description=Not yet supported: a device of the host."`
+	Passthrough *Passthrough `yaml:"passthrough" jsonschema:"title=passthrough,description=A NIC of the host which the node has for its own: its PCI address or a map. It is given back as it was."`
 	Mirror      *MirrorSpec  `yaml:"mirror" jsonschema:"title=mirror,description=The node whose measurement NIC is copied into this one in both directions."`
 }
 
-// Passthrough is a device of the host handed to a node: a PCI address, or a map.
+// Passthrough is a NIC of the host handed to a node: a PCI address, or a map
+// which names one of device, pf and macvtap.
 type Passthrough struct {
-	Device  string `yaml:"-,scalar" jsonschema:"-"`
-	PF      string `yaml:"pf" jsonschema:"title=physical function,description=Host NIC of which a virtual function is taken."`
-	VLAN    *int   `yaml:"vlan" jsonschema:"title=VLAN,description=VLAN of the virtual function."`
-	Macvtap string `yaml:"macvtap" jsonschema:"title=macvtap,description=Host NIC on which a macvtap is made."`
+	Device  string `yaml:"device,scalar" jsonschema:"title=device,description=PCI address of a NIC or of a virtual function.,pattern=^[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\\.[0-7]$,example=0000:3b:00.0"`
+	PF      string `yaml:"pf" jsonschema:"title=physical function,description=NIC of the host of which a free virtual function is taken."`
+	VLAN    *int   `yaml:"vlan" jsonschema:"title=VLAN,description=VLAN that the virtual function is put into.,minimum=1,maximum=4094"`
+	Macvtap string `yaml:"macvtap" jsonschema:"title=macvtap,description=NIC of the host that a macvtap in passthrough mode takes whole: where VFIO cannot be had."`
+	Take    bool   `yaml:"take" jsonschema:"title=take,description=Take the NIC from the host also where the host has an address on it.,default=false"`
 }
 
 // MirrorSpec is what a capture NIC receives: a node's name, or a map.
 type MirrorSpec struct {
 	From string `yaml:"from,scalar" jsonschema:"required,title=from,description=The node whose measurement NIC is copied."`
-	Port string `yaml:"port" jsonschema:"title=port,description=Not yet supported: the host NIC into which a switch or tap feeds the copy."`
+	Port string `yaml:"port" jsonschema:"title=port,description=NIC of the host into which a switch's mirror port or an optical tap feeds the copy. It is given back as it was."`
 }

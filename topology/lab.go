@@ -54,6 +54,8 @@ type Segment struct {
 	Bridge        string // the host's link
 	MAC           net.HardwareAddr
 	MTU           int
+	Uplink        string   // the host's NIC that joins it; "" where none does
+	Ports         []string // the host's NICs that are fed a copy of what passes it
 }
 
 // Wire is the cable between the two sides of a network: a veth pair, one end in
@@ -89,14 +91,65 @@ type Node struct {
 // NIC is one network interface of a node.
 type NIC struct {
 	Network, Side string // Network is that of the mirrored NIC on a capture NIC
+	Kind          string // KindVirtio, KindFunction, KindVF or KindMacvtap
 	MAC           net.HardwareAddr
 	Address       netip.Prefix // the zero Prefix on a capture NIC
 	Gateway       netip.Addr   // default route; the zero Addr where there is none
 	MTU           int
-	Link          string // the host's end of it (a tap)
-	Bridge        string // the bridge Link is plugged into; "" on a capture NIC
-	Mirror        string // the node whose NIC on Network is copied into this one; "" elsewhere
-	Offloads      bool   // false on measurement and capture NICs: frames as on the wire
+	Link          string       // the host's end of it (a tap or a macvtap); "" on a PCI device
+	Bridge        string       // the bridge Link is plugged into; "" where it is in none
+	Host          HostDevice   // what of the host it is; the zero HostDevice on a virtio NIC
+	Mirror        string       // the node whose NIC on Network is copied into this one; "" elsewhere
+	Point         CapturePoint // where the copy is taken; the zero CapturePoint elsewhere
+	Offloads      bool         // false on measurement and capture NICs: frames as on the wire
+}
+
+// What a NIC is to its node.
+const (
+	KindVirtio   = "virtio"   // made by QEMU, with a tap
+	KindFunction = "function" // a whole PCI NIC of the host
+	KindVF       = "vf"       // an SR-IOV virtual function of one
+	KindMacvtap  = "macvtap"  // made by QEMU, with a macvtap that has a NIC of the host for itself
+)
+
+// HostDevice is what of the host a NIC is.
+type HostDevice struct {
+	PCI     string // the device's address; "" on a macvtap, and on a virtual function not found yet
+	PF      string // the link of whose virtual functions it is any; "" where the file names the device
+	VLAN    int    // that the virtual function is in; 0: none
+	Macvtap string // the link that the macvtap has for itself; "" elsewhere
+	Take    bool   // also where the host has an address on it
+}
+
+// CapturePoint is where a mirror takes its copy.
+type CapturePoint struct {
+	Kind string // PointTap, PointMacvtap, PointUplink, PointRepresentor or PointPort
+	Link string // the host's link
+}
+
+// Where the frames of a NIC can be copied on the host.
+const (
+	PointTap         = "tap"         // the host's end of a virtio NIC
+	PointMacvtap     = "macvtap"     // the host's end of a NIC on a macvtap
+	PointUplink      = "uplink"      // the NIC of the host at the far end of a passthrough NIC's cable
+	PointRepresentor = "representor" // what stands for a virtual function where its NIC's switch is in switchdev mode
+	PointPort        = "port"        // a NIC of the host that a switch or a tap feeds the copy into, both directions
+)
+
+// Chosen is what was chosen and found on the host when the lab was made: it stays for its life.
+type Chosen struct {
+	Subnets map[string]netip.Prefix // by network
+	Devices []Device
+}
+
+// Device is a PCI device of the host that a NIC is.
+type Device struct {
+	Node, Network string
+	PF            string // the link of whose virtual functions it was chosen; "" where the file names it
+	Address       string // "0000:3b:00.0"
+	VF            bool
+	MAC           net.HardwareAddr // its own; nil on a virtual function, which is given one
+	Representor   string           // the host's link that stands for a virtual function; "" where none does
 }
 
 // Publish is a port of the host that leads to a port of a node.

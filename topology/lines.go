@@ -34,6 +34,8 @@ func (p path) String() string {
 		return key
 	case len(up) == 1:
 		return strings.TrimSuffix(up[0].(string), "s") + " " + key // networks, nodes and images hold things by name
+	case up[len(up)-1] == "uplinks":
+		return "uplink of side " + key + " of " + up[:len(up)-1].String()
 	default:
 		return key + " of " + up.String()
 	}

@@ -210,7 +210,7 @@ nodes:
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := Decide(f, nil, nil)
+	l, err := Decide(f, nil, Chosen{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +254,7 @@ func FuzzLoad(f *testing.F) {
 			}
 			return
 		}
-		l, err := Decide(file, nil, nil)
+		l, err := Decide(file, nil, Chosen{})
 		if err != nil {
 			return
 		}

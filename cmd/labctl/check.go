@@ -20,7 +20,7 @@ func runCheck(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	l, err := topology.Decide(f, nil, nil)
+	l, err := topology.Decide(f, nil, topology.Chosen{})
 	if err != nil {
 		return err
 	}

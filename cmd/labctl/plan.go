@@ -22,6 +22,14 @@ type planned struct {
 	From  string        `json:"from"`
 	Accel string        `json:"accelerator"`
 	Steps []plannedStep `json:"steps"`
+	// Mirrors are where each copies the frames of the node.
+	Mirrors []plannedMirror `json:"mirrors"`
+}
+
+type plannedMirror struct {
+	Node  string `json:"node"`
+	Point string `json:"point"` // tap, macvtap, uplink, representor or port
+	At    string `json:"at"`    // the host's link
 }
 
 type plannedStep struct {
@@ -54,12 +62,15 @@ func runPlan(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	out := planned{Lab: f.Name, From: from, Accel: b.Accel, Steps: []plannedStep{}}
+	out := planned{Lab: f.Name, From: from, Accel: b.Accel, Steps: []plannedStep{}, Mirrors: []plannedMirror{}}
 	for _, image := range missing {
 		out.Steps = append(out.Steps, plannedStep{"build", "image/" + image})
 	}
 	for _, s := range p.Steps() {
 		out.Steps = append(out.Steps, plannedStep{s.Verb(), s.String()})
+	}
+	for _, m := range b.Mirrors() {
+		out.Mirrors = append(out.Mirrors, plannedMirror{m.Node, m.From.Kind, m.From.Link})
 	}
 	if c.Bool("json") {
 		return printJSON(c, out)
@@ -70,6 +81,9 @@ func runPlan(c *cli.Context) error {
 	}
 	if len(out.Steps) == 0 {
 		fmt.Fprintln(c.App.Writer, "nothing to do")
+	}
+	for _, m := range out.Mirrors {
+		fmt.Fprintf(c.App.Writer, "%s's frames are copied at the %s %s\n", m.Node, m.Point, m.At)
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ func defaultBuild(t *testing.T) lab.Build {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := topology.Decide(f, nil, nil)
+	l, err := topology.Decide(f, nil, topology.Chosen{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,7 +67,7 @@ func printStatus(w io.Writer, s lab.Status) error {
 	}
 	fmt.Fprintln(t)
 	for _, m := range s.Mirror {
-		fmt.Fprintf(t, "mirror\t%s\t%s to %s\t%s\n", m.State, m.From, m.To, counterText(m))
+		fmt.Fprintf(t, "mirror\t%s\t%s to %s at %s %s\t%s\n", m.State, m.From, m.To, m.Point, m.At, counterText(m))
 	}
 	for _, r := range s.Resources {
 		if r.State != host.Present.String() {
@@ -87,7 +87,7 @@ func nicText(n lab.NodeStatus) string {
 		case c.Mirror != "":
 			all = append(all, "copy of "+c.Mirror)
 		case c.Side != "":
-			all = append(all, fmt.Sprintf("%s/%s %s (%s)", c.Network, c.Side, c.Address, c.Kind))
+			all = append(all, fmt.Sprintf("%s/%s %s (%s)", c.Network, c.Side, c.Address, strings.TrimSpace(c.Kind+" "+c.Device)))
 		default:
 			all = append(all, c.Network+" "+c.Address)
 		}

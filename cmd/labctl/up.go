@@ -85,7 +85,11 @@ func addresses(n topology.Node) []string {
 		case c.Mirror != "":
 			all = append(all, "copy of "+c.Mirror+" on "+c.Network)
 		case c.Side != "":
-			all = append(all, c.Network+"/"+c.Side+" "+c.Address.Addr().String())
+			text := c.Network + "/" + c.Side + " " + c.Address.Addr().String()
+			if c.Host != (topology.HostDevice{}) {
+				text += " by " + c.Host.String()
+			}
+			all = append(all, text)
 		default:
 			all = append(all, c.Network+" "+c.Address.Addr().String())
 		}
