@@ -18,7 +18,7 @@ import (
 type requirement struct {
 	what string
 	met  func(context.Context, Machine) error
-	hint string              // where to look when it does not come
+	hint string             // where to look when it does not come
 	of   func(Machine) bool // which machines must show it; nil: all
 }
 

@@ -600,7 +600,7 @@ func (i inspection) judgeLink(l LinkUse) (Unfits, error) {
 
 // nicLinks is a way out that names the host's links with hardware behind them.
 func (h *Host) nicLinks() (string, error) {
-	links, err := h.links()
+	links, err := h.list(netLinks)
 	links = slices.DeleteFunc(links, func(link string) bool { return !h.there(netLinks, link, "device") })
 	if len(links) == 0 {
 		return "name a NIC of this host: it has none", err

@@ -126,7 +126,7 @@ func TestFitDevices(t *testing.T) {
 		"a link, to be taken": {fit, Needs{Links: []LinkUse{{For: "macvtap of node a", Link: "eno1", Take: true, Ask: true}}}, addressed("eno1")},
 		"a virtual link":      {fit, Needs{Links: []LinkUse{{For: "uplink of test/client", Link: "br0"}}}, traffic{}},
 		"a link that is down": {fit + "link eno1 flags=0x1002", Needs{Links: []LinkUse{{For: "mirror port of node a", Link: "eno1"}}}, traffic{}},
-		"links need no IOMMU": {"pci 0000:3b:00.0 020000 driver=igc links=eno1", Needs{Links: []LinkUse{{For: "macvtap of node a", Link: "eno1"}}}, traffic{}},
+		"links need no IOMMU": {"pci 0000:3b:00.0 020000 driver=igc links=eno1 group=1", Needs{Links: []LinkUse{{For: "macvtap of node a", Link: "eno1"}}}, traffic{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			check(t, judge(t, sys(t, test.spec), test.needs, test.traffic), nil)

@@ -197,7 +197,7 @@ func (h *Host) Representor(vf PCI) (string, error) {
 	if number < 0 || len(pf.Links) == 0 {
 		return "", nil
 	}
-	links, err := h.links()
+	links, err := h.list(netLinks)
 	if err != nil {
 		return "", err
 	}
@@ -287,14 +287,6 @@ func (h *Host) hint(way string, fit func(PCI) bool) (string, error) {
 		return way + "this host has none", err
 	}
 	return way + strings.Join(names, ", "), err
-}
-
-// links are the names of the host's links, sorted.
-func (h *Host) links() ([]string, error) {
-	names, err := h.list(netLinks)
-	return slices.DeleteFunc(names, func(name string) bool {
-		return !h.there(netLinks, name, "flags") // what is no link stands there too: bonding_masters
-	}), err
 }
 
 // isNIC says whether it is a network controller of any kind.

@@ -185,7 +185,24 @@ func TestNoFreeVF(t *testing.T) {
 
 // A host with a tree of its own has no traffic of this machine's.
 func TestFreeVFAsksTheTreeAlone(t *testing.T) {
-	if got, err := sys(t, fit).FreeVF("ens1", nil); err != nil || got.Address != "0000:5e:02.0" {
+	h := sys(t, fit)
+	if got, err := h.FreeVF("ens1", nil); err != nil || got.Address != "0000:5e:02.0" {
 		t.Errorf("%s, %v", got.Address, err)
+	}
+	if got, err := h.traffic(); len(got.links) > 0 || err != nil {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+func TestHint(t *testing.T) {
+	h := sys(t, fit, "pci 0000:66:00.0 020000 driver=vfio-pci\npci 0000:67:00.0 028000")
+	for want, fit := range map[string]func(PCI) bool{
+		"name: 0000:3b:00.0 (eno1), 0000:5e:00.0 (ens1), 0000:5e:00.1 (ens1b), 0000:66:00.0 (driver vfio-pci), 0000:67:00.0": func(PCI) bool { return true },
+		"name: 0000:3b:00.0 (eno1)": func(p PCI) bool { return p.Group == "12" },
+		"name: this host has none":  func(PCI) bool { return false },
+	} {
+		if got, err := h.hint("name: ", fit); got != want || err != nil {
+			t.Errorf("%q, %v; want %q", got, err, want)
+		}
 	}
 }

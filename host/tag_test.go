@@ -33,6 +33,17 @@ func tagged(file string) host.Tag {
 			{Network: "control", Subnet: netip.MustParsePrefix("10.200.1.0/24")},
 			{Network: "test", Subnet: netip.MustParsePrefix("10.200.2.0/23")},
 		},
+		Devices: []host.Found{
+			{Node: "client", Network: "test", Address: "0000:3b:00.0", MAC: "52:54:00:00:00:01"},
+			{Node: "server", Network: "test", Address: "0000:3b:10.2", PF: "eth0", VF: true, Representor: "eth0_1"},
+		},
+		Borrowed: []host.Borrowed{
+			{PCI: "0000:3b:00.0", Boot: "b", Driver: "igc", Override: "igc", Link: "eth1", Up: true, MTU: 9000, Promisc: true, Addresses: []host.BorrowedAddress{
+				{Prefix: "192.0.2.7/24", Broadcast: "192.0.2.255", Label: "eth1:lab", Scope: 1, Flags: 2, Valid: 60, Preferred: 30},
+				{Prefix: "192.0.2.8/32", Peer: "192.0.2.9/32"},
+			}, Offloads: []string{"rx-gro", "tx-tcp-segmentation"}},
+			{Boot: "b", Link: "eth2", Quiet: true},
+		},
 	}
 }
 

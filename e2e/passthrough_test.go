@@ -1,0 +1,389 @@
+//go:build passthrough
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/mami-project/labctl/host/hosttest"
+	"github.com/mami-project/labctl/lab"
+)
+
+// passing is a lab whose client has a NIC of the nested host; the cable leads to
+// another, which joins the client's side.
+const passing = `
+name: passing
+image: debian-slim
+networks:
+  control: {}
+  test: {sides: [client, server], uplinks: {client: UPLINK}}
+nodes:
+  client:
+    memory: 256MiB
+    disk: 2GiB
+    nics: [{network: control}, {network: test, side: client, passthrough: DEVICE}]
+  server:
+    memory: 256MiB
+    disk: 2GiB
+    nics: [{network: control}, {network: test, side: server}]
+  capture:
+    memory: 256MiB
+    disk: 2GiB
+    nics: [{network: control}, {mirror: client}]
+`
+
+// passingFile writes that lab with the client's device and the uplink.
+func passingFile(t *testing.T, device, uplink string) string {
+	t.Helper()
+	return write(t, "lab.yaml", strings.NewReplacer("DEVICE", device, "UPLINK", uplink).Replace(passing))
+}
+
+// driver is which driver of the host has a PCI device, and whether it is kept for one.
+func driver(t *testing.T, address string) string {
+	t.Helper()
+	return sh(t, "d=/sys/bus/pci/devices/"+address+"; echo $(basename $(readlink $d/driver || echo none)) $(cat $d/driver_override)")
+}
+
+// TestPassthrough: a whole NIC of the host, which the host has an address on, is
+// the client's, and the host's again as it was.
+func TestPassthrough(t *testing.T) {
+	hosttest.Nested(t, hosttest.NestedHost{Images: true}, func(t *testing.T) {
+		const device = "0000:01:00.0"
+		sh(t, `for n in nic1 nic2; do ip link set $n addrgenmode none; done
+			ip link set nic1 mtu 1400 up
+			ip link set nic2 mtu 1450 up
+			ip address add 192.0.2.7/24 dev nic1
+			ip address add 2001:db8::7/64 dev nic1 nodad`)
+		was := driver(t, device)
+		isClean := clean(t)
+		given := func(t *testing.T) {
+			t.Helper()
+			if got := driver(t, device); got != was {
+				t.Errorf("the NIC is with driver %s, and was with %s", got, was)
+			}
+			isClean()
+		}
+		file := passingFile(t, `{device: "`+device+`", take: true}`, "nic2")
+
+		fails(t, 4, []string{"node client: link nic1 is in use by the host itself: address 192.0.2.7/24", "take: true"},
+			"up", passingFile(t, `"`+device+`"`, "nic2"))
+		if out := must(t, "plan", file); !strings.Contains(out, "client's frames are copied at the uplink nic2") {
+			t.Errorf("plan does not say where the mirror is:\n%s", out)
+		}
+		up := labctl(t, "up", "--timeout", "20m", file)
+		up.check(t, 0)
+		if !strings.Contains(up.out, "each seen exactly once, whole and right at 3 NICs") {
+			t.Fatalf("up says %q", up.out)
+		}
+		s := status(t)
+		if c := s.Nodes[0].NICs[1]; s.State != lab.Whole || c.Kind != "function" || c.Device != device || c.HostState != "vfio-pci" || c.MAC != "52:54:00:aa:00:01" {
+			t.Errorf("status is %s, the client's NIC %+v", s.State, c)
+		}
+		if m := s.Mirror; len(m) != 1 || m[0].Point != "uplink" || m[0].At != "nic2" {
+			t.Errorf("mirrors are %+v", m)
+		}
+		if got := in(t, "client", "ls /sys/bus/pci/drivers/e1000e | grep -c :"); got != "1" {
+			t.Errorf("the client has %s NICs with driver e1000e", got)
+		}
+		flows(t)
+		must(t, "verify", "--timeout", "10m")
+		t.Run("a copy that is missing is seen", func(t *testing.T) {
+			sh(t, "tc filter del dev nic2 egress")
+			fails(t, 1, []string{"capture", "0 times instead of once"}, "verify", "--timeout", "10m")
+			must(t, "up", "--timeout", "20m", file)
+		})
+		must(t, "down")
+		given(t)
+
+		t.Run("killed while it waits", func(t *testing.T) {
+			killed(t, "the guest agent answers", "up", file)
+			if got := driver(t, device); !strings.HasPrefix(got, "vfio-pci") {
+				t.Fatalf("the NIC is with %s", got)
+			}
+			must(t, "down", "passing")
+			given(t)
+		})
+		t.Run("the node powers itself off, and up again", func(t *testing.T) {
+			must(t, "up", "--timeout", "20m", file)
+			_ = labctl(t, "exec", "client", "--", "systemctl", "poweroff", "--force", "--force")
+			eventually(t, "the NIC is back", func() bool { return driver(t, device) == was })
+			must(t, "up", "--timeout", "20m", file)
+			_ = labctl(t, "exec", "client", "--", "systemctl", "poweroff", "--force", "--force")
+			eventually(t, "the NIC is back", func() bool { return driver(t, device) == was })
+			must(t, "down")
+			given(t)
+		})
+	})
+}
+
+// flows measures from the client to the server by name, and looks that it took the test network.
+func flows(t *testing.T) {
+	t.Helper()
+	in(t, "server", "iperf3 -s -D -1")
+	if got := in(t, "client", "iperf3 -c server -t 2"); !strings.Contains(got, "receiver") || !strings.Contains(got, "connected to "+testAddress(t, "server")) {
+		t.Errorf("iperf3 says %q", got)
+	}
+}
+
+// testAddress is a node's on the test network.
+func testAddress(t *testing.T, node string) string {
+	t.Helper()
+	for _, n := range status(t).Nodes {
+		for _, c := range n.NICs {
+			if n.Name == node && c.Network == "test" {
+				address, _, _ := strings.Cut(c.Address, "/")
+				return address
+			}
+		}
+	}
+	return ""
+}
+
+// killed runs labctl and kills it when it says something.
+func killed(t *testing.T, says string, args ...string) {
+	t.Helper()
+	cmd := command(t, args...)
+	r := finish(t, cmd, func(stderr string) bool {
+		if !strings.Contains(stderr, says) {
+			return false
+		}
+		_ = cmd.Process.Kill()
+		return true
+	})
+	if r.code != -1 {
+		t.Fatalf("labctl ended by itself: exit %d", r.code)
+	}
+}
+
+// TestVirtualFunctions: a free virtual function of a NIC is the client's, in its VLAN.
+func TestVirtualFunctions(t *testing.T) {
+	hosttest.Nested(t, hosttest.NestedHost{Images: true}, func(t *testing.T) {
+		const pf = "/sys/bus/pci/devices/0000:03:00.0"
+		sh(t, `for n in nic3 nic4; do ip link set $n addrgenmode none; ip link set $n up; done
+			ip link add link nic4 name nic4.42 type vlan id 42
+			ip link set nic4.42 addrgenmode none
+			echo 2 > `+pf+`/sriov_numvfs`)
+		taken := sh(t, "basename $(readlink "+pf+"/virtfn0)")
+		eventually(t, "the virtual functions are there", func() bool { return trySh(t, "[ -e "+pf+"/virtfn1 ]") })
+		// the first one is another machine's
+		otherDomain(t, "other", taken)
+		isClean := clean(t)
+
+		file := passingFile(t, "{pf: nic3, vlan: 42}", "nic4.42")
+		must(t, "up", "--timeout", "20m", file)
+		c := status(t).Nodes[0].NICs[1]
+		if want := sh(t, "basename $(readlink "+pf+"/virtfn1)"); c.Kind != "vf" || c.Device != want || c.HostState != "vfio-pci" {
+			t.Errorf("the client's NIC is %+v, want %s", c, want)
+		}
+		if got := sh(t, "ip link show nic3"); !strings.Contains(got, "vf 1     link/ether "+c.MAC) || !strings.Contains(got, "vlan 42") {
+			t.Errorf("the virtual function has another MAC or VLAN than its own:\n%s", got)
+		}
+		flows(t)
+		fails(t, 4, []string{"all 2 of"}, "doctor", write(t, "other.yaml",
+			strings.NewReplacer("name: passing", "name: second", "DEVICE", "{pf: nic3}", "UPLINK", "nic2").Replace(passing)))
+		must(t, "down")
+		isClean()
+	})
+}
+
+// otherDomain starts a machine of somebody else's, paused, that has a PCI device.
+func otherDomain(t *testing.T, name, address string) {
+	t.Helper()
+	if said, ok := tryDomain(t, name, address); !ok {
+		t.Fatal(said)
+	}
+}
+
+// tryDomain is what libvirt says to a machine that is to have a PCI device.
+func tryDomain(t *testing.T, name, address string) (said string, ok bool) {
+	t.Helper()
+	part := strings.FieldsFunc(address, func(r rune) bool { return r == ':' || r == '.' })
+	file := write(t, name+".xml", strings.NewReplacer("NAME", name, "DOMAIN", part[0], "BUS", part[1], "SLOT", part[2], "FUNCTION", part[3]).Replace(
+		`<domain type='kvm'>
+		  <name>NAME</name><memory unit='MiB'>64</memory><os><type arch='x86_64' machine='pc'>hvm</type></os>
+		  <devices><memballoon model='none'/><hostdev mode='subsystem' type='pci' managed='yes'>
+		    <source><address domain='0xDOMAIN' bus='0xBUS' slot='0xSLOT' function='0xFUNCTION'/></source><rom bar='off'/>
+		  </hostdev></devices>
+		</domain>`))
+	said = sh(t, "virsh -c qemu:///system -q create --paused "+file+" 2>&1 || true")
+	ok = trySh(t, "virsh -c qemu:///system -q domstate "+name)
+	return said, ok
+}
+
+// refusal is a reason for which a NIC cannot be passed through, provoked for real.
+type refusal struct {
+	name           string
+	provoke, after string   // scripts
+	device, uplink string   // of the lab; "" the good ones
+	says           []string // doctor, on the way out too
+	libvirt        string   // what libvirt says then, where it knows better than to take it; "" where it is not asked
+	of             string   // the device that libvirt is asked for
+}
+
+// hold runs doctor on the provoked host, and asks libvirt whether it agrees.
+func (r refusal) hold(t *testing.T) {
+	sh(t, r.provoke)
+	device, uplink := r.device, r.uplink
+	if device == "" {
+		device = `"0000:01:00.0"`
+	}
+	if uplink == "" {
+		uplink = "nic2"
+	}
+	file := passingFile(t, device, uplink)
+	got := labctl(t, "doctor", file)
+	got.check(t, 4)
+	for _, want := range r.says {
+		if !strings.Contains(got.out, want) {
+			t.Errorf("doctor does not say %q; it says:\n%s", want, got.out)
+		}
+	}
+	if r.libvirt != "" {
+		said, ok := tryDomain(t, "asked", r.of)
+		if ok {
+			sh(t, "virsh -c qemu:///system -q destroy asked")
+		}
+		if ok || !strings.Contains(said, r.libvirt) {
+			t.Errorf("libvirt says %q, want %q", said, r.libvirt)
+		}
+	}
+	sh(t, r.after)
+}
+
+// TestRefusals provokes each reason for a refusal that this host can have, and
+// looks that nothing else is refused.
+func TestRefusals(t *testing.T) {
+	hosttest.Nested(t, hosttest.NestedHost{}, func(t *testing.T) {
+		sh(t, "ip link set nic3 up")
+		good := func(t *testing.T) {
+			t.Helper()
+			if out := must(t, "doctor", passingFile(t, `"0000:01:00.0"`, "nic2")); !strings.Contains(out, "is fit for lab passing") {
+				t.Errorf("doctor says %q", out)
+			}
+		}
+		good(t)
+		const virsh = "virsh -c qemu:///system -q "
+		for _, r := range []refusal{
+			{
+				name: "no such device", device: `"0000:09:00.0"`,
+				says:    []string{"there is no PCI device 0000:09:00.0 on this host", "0000:01:00.0"},
+				libvirt: "not found", of: "0000:09:00.0",
+			},
+			{
+				name: "a root port", device: `"0000:00:02.0"`,
+				says:    []string{"0000:00:02.0 is a root port", "not a NIC"},
+				libvirt: "Non-endpoint PCI devices cannot be assigned", of: "0000:00:02.0",
+			},
+			{name: "the host bridge", device: `"0000:00:00.0"`, says: []string{"is a host bridge"}},
+			{
+				name: "a shared group", device: `"0000:05:00.0"`,
+				says:    []string{"shares IOMMU group", "0000:05:00.1 (driver e1000e, link nic6)"},
+				libvirt: "is not viable", of: "0000:05:00.0",
+			},
+			{
+				name: "a default route", provoke: "ip link set nic1 up; ip route add default dev nic1",
+				after: "ip route del default; ip link set nic1 down", says: []string{"default route", "ip route del default dev nic1"},
+			},
+			{
+				name: "a gateway", provoke: "ip link set nic1 up; ip addr add 192.0.2.7/24 dev nic1; ip route add 198.51.100.0/24 via 192.0.2.1",
+				after: "ip addr flush dev nic1; ip link set nic1 down", device: `{device: "0000:01:00.0", take: true}`,
+				says: []string{"route to 198.51.100.0/24 via 192.0.2.1"},
+			},
+			{
+				name: "a bridge's port", provoke: "ip link add br0 type bridge; ip link set nic1 master br0", after: "ip link del br0",
+				says: []string{"a port of bridge br0", "ip link set nic1 nomaster"},
+			},
+			{
+				name: "a VLAN on it", provoke: "ip link add link nic1 name nic1.7 type vlan id 7", after: "ip link del nic1.7",
+				says: []string{"vlan nic1.7 on it"},
+			},
+			{
+				name: "a macvtap on it", provoke: "ip link add link nic1 name tap7 type macvtap", after: "ip link del tap7",
+				says: []string{"macvtap tap7 on it"},
+			},
+			{
+				name: "an address", provoke: "ip addr add 192.0.2.7/24 dev nic1", after: "ip addr flush dev nic1",
+				says: []string{"address 192.0.2.7/24", "write take: true"},
+			},
+			{
+				name: "an uplink's address", provoke: "ip addr add 192.0.2.7/24 dev nic2", after: "ip addr flush dev nic2",
+				says: []string{"uplink of test/client: link nic2 is in use by the host itself: address 192.0.2.7/24", "ip address del 192.0.2.7/24 dev nic2"},
+			},
+			{name: "no such uplink", uplink: "nic9", says: []string{"uplink of test/client: there is no link nic9", "nic2"}},
+			{name: "one NIC as both", uplink: "nic1", says: []string{"link nic1 is wanted for node client as well"}},
+			{
+				name: "a physical function with virtual ones", provoke: "echo 1 > /sys/bus/pci/devices/0000:03:00.0/sriov_numvfs",
+				after: "echo 0 > /sys/bus/pci/devices/0000:03:00.0/sriov_numvfs", device: `"0000:03:00.0"`, says: []string{"0000:03:10.0", "sriov_numvfs"},
+			},
+			{name: "no SR-IOV", device: "{pf: nic1}", says: []string{"nic1", "virtual functions"}},
+			{name: "no virtual functions yet", device: "{pf: nic3}", says: []string{"nic3", "sriov_numvfs"}},
+			{
+				name: "a physical function that is down", provoke: "echo 1 > /sys/bus/pci/devices/0000:03:00.0/sriov_numvfs; ip link set nic3 down",
+				after: "echo 0 > /sys/bus/pci/devices/0000:03:00.0/sriov_numvfs; ip link set nic3 up", device: "{pf: nic3}", says: []string{"ip link set nic3 up"},
+			},
+			{
+				name: "no driver that tells its MAC", provoke: virsh + "nodedev-detach pci_0000_01_00_0", after: virsh + "nodedev-reattach pci_0000_01_00_0",
+				says: []string{"the MAC of NIC 0000:01:00.0 cannot be read while driver vfio-pci has it", "virsh nodedev-reattach pci_0000_01_00_0"},
+			},
+		} {
+			t.Run(r.name, r.hold)
+		}
+		sh(t, "for l in /sys/bus/pci/devices/0000:01:00.0/net/*; do [ ${l##*/} = nic1 ] || ip link set ${l##*/} name nic1; done")
+		t.Run("the way to who is logged in", func(t *testing.T) {
+			t.Setenv("SSH_CONNECTION", "192.0.2.99 55555 192.0.2.7 22")
+			refusal{
+				provoke: "ip link set nic1 up; ip addr add 192.0.2.7/24 dev nic1", after: "ip addr flush dev nic1; ip link set nic1 down",
+				device: `{device: "0000:01:00.0", take: true}`, says: []string{"the way to 192.0.2.99, from where you are logged in by ssh"},
+			}.hold(t)
+		})
+		t.Run("another machine has it", func(t *testing.T) {
+			otherDomain(t, "other", "0000:01:00.0")
+			refusal{
+				says: []string{"is taken by domain other", "virsh shutdown other"}, libvirt: "in use by driver QEMU, domain other", of: "0000:01:00.0",
+				after: virsh + "destroy other",
+			}.hold(t)
+		})
+		t.Run("another machine has one of its group", func(t *testing.T) {
+			sh(t, virsh+"nodedev-detach pci_0000_05_00_0")
+			otherDomain(t, "other", "0000:05:00.1")
+			refusal{
+				device: `"0000:05:00.0"`, says: []string{"shares IOMMU group", "0000:05:00.1 (domain other)"},
+				libvirt: "in use by driver QEMU, domain other", of: "0000:05:00.0",
+				after: virsh + "destroy other; " + virsh + "nodedev-reattach pci_0000_05_00_0",
+			}.hold(t)
+		})
+		t.Run("vfio is not loaded", refusal{
+			provoke: "modprobe -r vfio_pci vfio_iommu_type1", after: "modprobe vfio-pci; modprobe vfio_iommu_type1",
+			says: []string{"vfio", "modprobe vfio-pci"},
+		}.hold)
+		sh(t, "for l in /sys/bus/pci/devices/0000:01:00.0/net/*; do [ ${l##*/} = nic1 ] || ip link set ${l##*/} name nic1; done")
+		good(t)
+	})
+}
+
+// TestRefusalsOfTheHost boots hosts that cannot pass anything through, each for another reason.
+func TestRefusalsOfTheHost(t *testing.T) {
+	for iommu, r := range map[hosttest.IOMMU]refusal{
+		hosttest.IOMMUNone: {
+			says:    []string{"it is off in the firmware", "enable VT-d (Intel) or AMD-Vi (AMD) in the firmware"},
+			libvirt: "host doesn't support passthrough of host PCI devices",
+		},
+		hosttest.IOMMUOff: {
+			says:    []string{"the kernel does not use it", "add intel_iommu=on to the kernel's command line"},
+			libvirt: "host doesn't support passthrough of host PCI devices",
+		},
+		hosttest.IOMMUNoRemapping: {
+			says:    []string{"interrupt remapping", "allow_unsafe_interrupts=1"},
+			libvirt: "Operation not permitted",
+		},
+	} {
+		t.Run(string(iommu), func(t *testing.T) {
+			hosttest.Nested(t, hosttest.NestedHost{IOMMU: iommu}, func(t *testing.T) {
+				r.of = "0000:01:00.0"
+				r.hold(t)
+			})
+		})
+	}
+}
+
