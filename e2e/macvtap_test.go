@@ -67,6 +67,9 @@ func TestMacvtap(t *testing.T) {
 		if m := s.Mirror; len(m) != 1 || m[0].Point != "macvtap" || m[0].At != s.Nodes[0].NICs[1].Link {
 			t.Errorf("mirrors are %+v", m)
 		}
+		if got := sh(t, "ip -br address show dev nic0; ip -br address show dev nic1"); strings.Contains(got, "192.0.2.7") || strings.Contains(got, ":") {
+			t.Errorf("the host has an address on a NIC that it has given away:\n%s", got)
+		}
 		in(t, "server", "iperf3 -s -D -1")
 		if got := in(t, "client", "iperf3 -c server -t 2"); !strings.Contains(got, "receiver") {
 			t.Errorf("iperf3 says %q", got)

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ type Borrowed struct {
 	Driver    string            `xml:"driver,attr,omitempty"`   // of the device
 	Override  string            `xml:"override,attr,omitempty"` // its driver_override
 	Link      string            `xml:"link,attr,omitempty"`     // the link's name; "" where a device had none
+	MAC       string            `xml:"mac,attr,omitempty"`      // of a link; a device comes with its own
 	Up        bool              `xml:"up,attr"`
 	MTU       int               `xml:"mtu,attr,omitempty"`
 	Promisc   bool              `xml:"promisc,attr,omitempty"`
@@ -67,7 +69,8 @@ func (h *Host) Borrow(t Tag, nic string) (Borrowed, error) {
 	}
 	b := Borrowed{Boot: id}
 	if !strings.Contains(nic, ":") {
-		return b, b.readLink(nic)
+		err := b.readLink(nic)
+		return b, err
 	}
 	d, err := h.PCI(nic)
 	if err != nil {
@@ -77,7 +80,9 @@ func (h *Host) Borrow(t Tag, nic string) (Borrowed, error) {
 	if len(d.Links) == 0 {
 		return b, nil
 	}
-	return b, b.readLink(d.Links[0])
+	err = b.readLink(d.Links[0])
+	b.MAC = ""
+	return b, err
 }
 
 // Valid says whether what was recorded still stands: no boot has made the NIC anew since.
@@ -97,7 +102,7 @@ func (b *Borrowed) readLink(name string) error {
 		return fmt.Errorf("link %s: %w", name, err)
 	}
 	a := l.Attrs()
-	b.Link, b.MTU = name, a.MTU
+	b.Link, b.MTU, b.MAC = name, a.MTU, a.HardwareAddr.String()
 	b.Up = a.RawFlags&unix.IFF_UP != 0
 	b.Promisc = a.RawFlags&unix.IFF_PROMISC != 0
 	if b.Quiet, err = IsQuiet(name); err != nil {
@@ -111,16 +116,24 @@ func (b *Borrowed) readLink(name string) error {
 		return fmt.Errorf("list addresses of %s: %w", name, err)
 	}
 	for _, a := range addresses {
-		if a.IP.IsLinkLocalUnicast() && a.IP.To4() == nil {
-			continue // the kernel makes it anew
+		if !madeByKernel(a) {
+			b.Addresses = append(b.Addresses, recordAddress(a))
 		}
-		b.Addresses = append(b.Addresses, recordAddress(a))
 	}
 	return nil
 }
 
+// madeByKernel says whether an address comes and goes with IPv6 on the link: a
+// link-local one, or one for privacy.
+func madeByKernel(a netlink.Addr) bool {
+	return a.IP.To4() == nil && (a.IP.IsLinkLocalUnicast() || a.Flags&unix.IFA_F_TEMPORARY != 0)
+}
+
+// given are the flags of an address that somebody gave it; the others are how the kernel fares with it.
+const given = unix.IFA_F_NODAD | unix.IFA_F_HOMEADDRESS | unix.IFA_F_MANAGETEMPADDR | unix.IFA_F_NOPREFIXROUTE | unix.IFA_F_MCAUTOJOIN
+
 func recordAddress(a netlink.Addr) BorrowedAddress {
-	r := BorrowedAddress{Prefix: a.IPNet.String(), Label: a.Label, Scope: a.Scope, Flags: a.Flags &^ unix.IFA_F_PERMANENT}
+	r := BorrowedAddress{Prefix: a.IPNet.String(), Label: a.Label, Scope: a.Scope, Flags: a.Flags & given}
 	if a.Peer != nil && a.Peer.String() != r.Prefix {
 		r.Peer = a.Peer.String()
 	}
@@ -158,25 +171,9 @@ func (h *Host) GiveBack(ctx context.Context, b Borrowed) error {
 	if !h.Valid(b) {
 		return nil
 	}
-	name := b.Link
-	if b.PCI != "" {
-		var err error
-		if name, err = h.giveBackDevice(ctx, b); err != nil {
-			return err
-		}
-	}
-	if name == "" || b.Link == "" {
-		return nil
-	}
-	l, err := netlink.LinkByName(name)
-	if errors.As(err, new(netlink.LinkNotFoundError)) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("link %s: %w", name, err)
-	}
-	if l.Attrs().MasterIndex != 0 {
-		return nil
+	l, err := h.findBorrowed(ctx, b)
+	if err != nil || l == nil || l.Attrs().MasterIndex != 0 {
+		return err
 	}
 	if err := b.restore(l); err != nil {
 		return fmt.Errorf("give %s back: %w", b.Link, err)
@@ -184,36 +181,53 @@ func (h *Host) GiveBack(ctx context.Context, b Borrowed) error {
 	return nil
 }
 
-// giveBackDevice sees a device back to its driver, which libvirt has done already
-// unless something was cut short, and returns the name of its link.
-func (h *Host) giveBackDevice(ctx context.Context, b Borrowed) (string, error) {
+// findBorrowed is the link that was borrowed, or that of the device that was, by
+// now with its driver again; nil where there is none.
+func (h *Host) findBorrowed(ctx context.Context, b Borrowed) (netlink.Link, error) {
+	if b.PCI == "" {
+		l, err := netlink.LinkByName(b.Link)
+		if errors.As(err, new(netlink.LinkNotFoundError)) {
+			return nil, nil
+		}
+		return l, err
+	}
 	d, err := h.PCI(b.PCI)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil // virtual functions can go
+		return nil, nil // virtual functions can go
 	}
 	if err != nil {
-		return "", err
+		return nil, err
 	}
+	// libvirt has done it already, unless something was cut short
 	if d.Driver != b.Driver || d.Override != b.Override {
 		if err := h.rebind(d, b); err != nil {
-			return "", fmt.Errorf("give %s back to driver %s: %w", b.PCI, orNothing(b.Driver), err)
+			return nil, fmt.Errorf("give %s back to driver %s: %w", b.PCI, cmp.Or(b.Driver, "none"), err)
 		}
 	}
 	if b.Link == "" {
-		return "", nil
+		return nil, nil
 	}
+	return h.linkOf(ctx, b)
+}
+
+// linkOf waits until a device has its link again, whatever that is called.
+func (h *Host) linkOf(ctx context.Context, b Borrowed) (netlink.Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, returnTime)
 	defer cancel()
 	for {
-		if d, err = h.PCI(b.PCI); err != nil {
-			return "", err
+		d, err := h.PCI(b.PCI)
+		if err != nil {
+			return nil, err
 		}
 		if len(d.Links) > 0 {
-			return d.Links[0], nil
+			l, err := netlink.LinkByName(d.Links[0])
+			if !errors.As(err, new(netlink.LinkNotFoundError)) { // else udev has renamed it just now
+				return l, err
+			}
 		}
 		select {
 		case <-ctx.Done():
-			return "", fmt.Errorf("%s had the link %s, and its driver %s makes none: look at dmesg", b.PCI, b.Link, orNothing(d.Driver))
+			return nil, fmt.Errorf("%s had the link %s, and its driver %s makes none: look at dmesg", b.PCI, b.Link, cmp.Or(d.Driver, "none"))
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -255,8 +269,21 @@ func (b Borrowed) restore(l netlink.Link) error {
 		up = false
 	}
 	if a.Name != b.Link {
-		if err := netlink.LinkSetName(l, b.Link); err != nil {
+		err := netlink.LinkSetName(l, b.Link)
+		if errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("it is called %s, and another link has its name now: rename that one (ip link set %s name NAME)", a.Name, b.Link)
+		}
+		if err != nil {
 			return fmt.Errorf("name %s as it was: %w", a.Name, err)
+		}
+	}
+	if b.MAC != "" && a.HardwareAddr.String() != b.MAC {
+		mac, err := net.ParseMAC(b.MAC)
+		if err == nil {
+			err = netlink.LinkSetHardwareAddr(l, mac)
+		}
+		if err != nil {
+			return fmt.Errorf("set MAC %s: %w", b.MAC, err)
 		}
 	}
 	if a.MTU != b.MTU {
@@ -292,71 +319,4 @@ func (b Borrowed) restore(l netlink.Link) error {
 		}
 	}
 	return nil
-}
-
-func orNothing(driver string) string {
-	if driver == "" {
-		return "none"
-	}
-	return driver
-}
-
-func setPromisc(l netlink.Link, on bool) error {
-	if on == (l.Attrs().RawFlags&unix.IFF_PROMISC != 0) {
-		return nil
-	}
-	if on {
-		return netlink.SetPromiscOn(l)
-	}
-	return netlink.SetPromiscOff(l)
-}
-
-// Take makes a link of the host ready to carry a lab's frames as they are on the
-// wire: up, quiet, with that MTU (bytes) and without offloads; with all it takes
-// frames that are not for its own address too.
-func Take(link string, mtu int, all bool) error {
-	l, err := netlink.LinkByName(link)
-	if err != nil {
-		return fmt.Errorf("link %s: %w", link, err)
-	}
-	if err := Quiet(link); err != nil {
-		return err
-	}
-	if err := SetOffloads(link); err != nil {
-		return err
-	}
-	if l.Attrs().MTU != mtu {
-		if err := netlink.LinkSetMTU(l, mtu); err != nil {
-			return fmt.Errorf("set MTU %d: %w", mtu, err)
-		}
-	}
-	if all {
-		if err := setPromisc(l, true); err != nil {
-			return err
-		}
-	}
-	if err := netlink.LinkSetUp(l); err != nil {
-		return fmt.Errorf("bring up: %w", err)
-	}
-	return nil
-}
-
-// Taken says whether a link is there, and as Take makes it.
-func Taken(link string, mtu int, all bool) (bool, error) {
-	l, err := netlink.LinkByName(link)
-	if errors.As(err, new(netlink.LinkNotFoundError)) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("link %s: %w", link, err)
-	}
-	a := l.Attrs()
-	if a.RawFlags&unix.IFF_UP == 0 || a.MTU != mtu || all && a.RawFlags&unix.IFF_PROMISC == 0 {
-		return false, nil
-	}
-	if quiet, err := IsQuiet(link); err != nil || !quiet {
-		return false, err
-	}
-	on, err := Offloads(link)
-	return len(on) == 0, err
 }

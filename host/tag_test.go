@@ -42,7 +42,7 @@ func tagged(file string) host.Tag {
 				{Prefix: "192.0.2.7/24", Broadcast: "192.0.2.255", Label: "eth1:lab", Scope: 1, Flags: 2, Valid: 60, Preferred: 30},
 				{Prefix: "192.0.2.8/32", Peer: "192.0.2.9/32"},
 			}, Offloads: []string{"rx-gro", "tx-tcp-segmentation"}},
-			{Boot: "b", Link: "eth2", Quiet: true},
+			{Boot: "b", Link: "eth2", MAC: "52:54:00:00:00:02", Quiet: true},
 		},
 	}
 }
