@@ -47,6 +47,11 @@ func but(t *testing.T, lines ...string) string {
 type said struct{ what, fix string }
 
 func (s said) of(u Unfit) bool {
+	for _, harm := range []string{"take: true", "sriov_numvfs"} { // no way out that nobody asked for
+		if strings.Contains(u.Fix, harm) && !strings.Contains(s.fix, harm) {
+			return false
+		}
+	}
 	return strings.Contains(u.What, s.what) && strings.Contains(u.Fix, s.fix)
 }
 
@@ -91,7 +96,8 @@ func TestFitDevices(t *testing.T) {
 		"one and any other":    {fit, handOver(ofPF, other(device1("0000:5e:02.0"))), traffic{}},
 		"a MAC that is known": {
 			but(t, "driver=igc links=eno1\nlink eno1 mac=3c:ec:ef:00:00:07", "driver=vfio-pci"),
-			handOver(Device{For: "node a", Address: "0000:3b:00.0", MAC: net.HardwareAddr{0x3c, 0xec, 0xef, 0, 0, 7}}), traffic{},
+			handOver(Device{For: "node a", Address: "0000:3b:00.0", MAC: net.HardwareAddr{0x3c, 0xec, 0xef, 0, 0, 7}}),
+			traffic{},
 		},
 		"others in use": {
 			fit,
@@ -114,7 +120,8 @@ func TestFitDevices(t *testing.T) {
 		"a group with what holds nothing": {
 			fit + "pci 0000:3b:00.1 020000 group=12\npci 0000:3b:00.2 0c0330 group=12 driver=pci-stub\n" +
 				"pci 0000:3b:00.3 020000 group=12 driver=vfio-pci\npci 0000:3b:00.4 020000 group=12 driver=mlx5_vfio_pci\npci 0000:3b:00.5 068000 group=12 driver=pcieport",
-			handOver(whole), traffic{},
+			handOver(whole),
+			traffic{},
 		},
 		"a group that goes together": {fit + "pci 0000:3b:00.1 020000 group=12 driver=igc links=eno2", handOver(whole, device1("0000:3b:00.1")), traffic{}},
 		"limits that can be raised": {
@@ -155,7 +162,8 @@ pci 0000:5e:02.0 020000 driver=iavf pf=0000:5e:00.0
 		"no interrupt remapping":    {but(t, "IR-PCI", "PCI"), handOver(whole), said{"interrupt remapping", "options vfio_iommu_type1 allow_unsafe_interrupts=1"}},
 		"no IRQ at all": {
 			but(t, "file sys/kernel/irq/25/chip_name IR-PCI-MSIX-0000:3b:00.0", "", "file sys/kernel/irq/24/chip_name IO-APIC", ""),
-			handOver(whole), said{"interrupt remapping", "enable it in the firmware"},
+			handOver(whole),
+			said{"interrupt remapping", "enable it in the firmware"},
 		},
 		"memory that cannot be locked": {
 			but(t, "limits Max locked memory unlimited unlimited", "limits Max locked memory 65536 8388608", "status Name: libvirtd", "status "+noRaise),
@@ -164,15 +172,18 @@ pci 0000:5e:02.0 020000 driver=iavf pf=0000:5e:00.0
 		},
 		"QEMU's own is too much": {
 			but(t, "limits Max locked memory unlimited unlimited", "limits Max locked memory unlimited 1609564160", "status Name: libvirtd", "status "+noRaise),
-			handOver(whole), said{"1536 MiB with QEMU's own, and libvirt may lock 1535 MiB", "run libvirt outside it"},
+			handOver(whole),
+			said{"1536 MiB with QEMU's own, and libvirt may lock 1535 MiB", "run libvirt outside it"},
 		},
 		"virtqemud's": {
 			but(t, "limits Max locked memory unlimited unlimited", "limits Max locked memory 1 1", "status Name: libvirtd", "status "+noRaise, "run/libvirtd.pid", "run/virtqemud.pid"),
-			handOver(whole), said{"libvirt may lock 0 MiB", "systemctl edit virtqemud"},
+			handOver(whole),
+			said{"libvirt may lock 0 MiB", "systemctl edit virtqemud"},
 		},
 		"a daemon that has ended": {
 			but(t, "run/libvirtd.pid 700", "run/libvirtd.pid 699") + "file proc/self/status " + noRaise + "\nfile proc/self/limits Max locked memory 0 0 bytes",
-			handOver(whole), said{"libvirt may lock 0 MiB", "systemctl edit libvirtd"},
+			handOver(whole),
+			said{"libvirt may lock 0 MiB", "systemctl edit libvirtd"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -216,27 +227,38 @@ func TestUnfitDevices(t *testing.T) {
 		"group, LPC":      {fit + "pci 0000:00:1f.0 060100 group=12 driver=lpc_ich", handOver(whole), traffic{}, []said{{"uses: 0000:00:1f.0 (driver lpc_ich)", alone}}},
 		"group, of a VF":  {but(t, "group=30", "group=20"), handOver(device1("0000:5e:02.0")), traffic{}, []said{{"shares IOMMU group 20 with what this host uses: 0000:5e:00.0 (driver ice, link ens1)", "own: 0000:3b:00.0 (eno1), 0000:5e:00.1 (ens1b)"}}},
 		"group, another's": {
-			sibling, Needs{Devices: []Device{whole}, Taken: map[string]string{"0000:3b:00.1": "domain d"}}, traffic{},
+			sibling,
+			Needs{Devices: []Device{whole}, Taken: map[string]string{"0000:3b:00.1": "domain d"}},
+			traffic{},
 			[]said{{"shares IOMMU group 12 with what others have: 0000:3b:00.1 (domain d)", alone}},
 		},
 		"group, another's by its link": {
-			sibling, Needs{Devices: []Device{whole}, Taken: map[string]string{"eno2": "lab x"}}, traffic{},
+			sibling,
+			Needs{Devices: []Device{whole}, Taken: map[string]string{"eno2": "lab x"}},
+			traffic{},
 			[]said{{"shares IOMMU group 12 with what others have: 0000:3b:00.1 (lab x)", alone}},
 		},
 		"group, two nodes": {
-			sibling, handOver(whole, other(device1("0000:3b:00.1"))), traffic{},
+			sibling, handOver(whole, other(device1("0000:3b:00.1"))),
+			traffic{},
 			[]said{{"node b: NIC 0000:3b:00.1 (eno2) shares IOMMU group 12 with what others have: 0000:3b:00.0 (node a)", alone}},
 		},
 		"a domain's": {
-			toVFIO, Needs{Devices: []Device{whole}, Taken: map[string]string{"0000:3b:00.0": "domain d"}}, traffic{},
+			toVFIO,
+			Needs{Devices: []Device{whole}, Taken: map[string]string{"0000:3b:00.0": "domain d"}},
+			traffic{},
 			[]said{{"node a: NIC 0000:3b:00.0 (driver vfio-pci) is taken by domain d", "virsh shutdown d"}},
 		},
 		"another lab's": {
-			fit, Needs{Devices: []Device{whole}, Taken: map[string]string{"0000:3b:00.0": "lab x"}}, traffic{},
+			fit,
+			Needs{Devices: []Device{whole}, Taken: map[string]string{"0000:3b:00.0": "lab x"}},
+			traffic{},
 			[]said{{"is taken by lab x", "labctl down x"}},
 		},
 		"another lab's, by its link": {
-			fit, Needs{Devices: []Device{whole}, Taken: map[string]string{"eno1": "lab x"}}, everything,
+			fit,
+			Needs{Devices: []Device{whole}, Taken: map[string]string{"eno1": "lab x"}},
+			everything,
 			[]said{{"is taken by lab x", "labctl down x"}},
 		},
 		"an address": {fit, handOver(whole), addressed("eno1"), []said{{
@@ -263,33 +285,41 @@ func TestUnfitDevices(t *testing.T) {
 		"two VFs, their PF down":  {fit + "link ens1 flags=0x1002", handOver(ofPF, other(ofPF)), traffic{}, []said{{"node a, node b: virtual functions", "ip link set ens1 up"}}},
 		"a VF, its PF given away": {but(t, "driver=ice links=ens1 ", "driver=vfio-pci "), handOver(device1("0000:5e:02.0")), traffic{}, []said{{"carry nothing: it has no link on this host", "give it back"}}},
 		"no such PF":              {fit, handOver(Device{For: "node a", PF: "eth9"}), traffic{}, []said{{"node a: there is no link eth9", "can have virtual functions: 0000:5e:00.0 (ens1), 0000:5e:00.1 (ens1b)"}}},
-		"no VF made":              {fit, handOver(Device{For: "node a", PF: "ens1b"}, Device{For: "node b", PF: "ens1b"}), traffic{}, []said{{"node a, node b: link ens1b (0000:5e:00.1) has no virtual functions yet", "echo N > /sys/class/net/ens1b/device/sriov_numvfs"}}},
+		"no VF made":              {fit, handOver(Device{For: "node a", PF: "ens1b"}, Device{For: "node b", PF: "ens1b"}), traffic{}, []said{{"node a, node b: link ens1b (0000:5e:00.1) has no virtual functions yet", "make some, N at most 8: echo N > /sys/class/net/ens1b/device/sriov_numvfs"}}},
 		"more VFs than there are": {
-			fit, handOver(ofPF, other(ofPF), Device{For: "node c", PF: "ens1"}), traffic{},
+			fit, handOver(ofPF, other(ofPF), Device{For: "node c", PF: "ens1"}),
+			traffic{},
 			[]said{{
 				"node c: no virtual function of link ens1 is free: 0000:5e:02.0 (node a), 0000:5e:02.1 (node b)",
 				"make more, N at most 8, while no machine has one: echo 0 > /sys/class/net/ens1/device/sriov_numvfs; echo N > /sys/class/net/ens1/device/sriov_numvfs",
 			}},
 		},
 		"more VFs than are free": {
-			fit, Needs{Devices: []Device{ofPF, other(ofPF)}, Taken: map[string]string{"0000:5e:02.0": "lab x"}}, traffic{},
+			fit,
+			Needs{Devices: []Device{ofPF, other(ofPF)}, Taken: map[string]string{"0000:5e:02.0": "lab x"}},
+			traffic{},
 			[]said{{"node b: no virtual function of link ens1 is free: 0000:5e:02.0 (lab x), 0000:5e:02.1 (node a)", "end what has one of them"}},
 		},
 		"more VFs than there are, one by address": {
-			fit, handOver(device1("0000:5e:02.1"), ofPF, other(ofPF)), traffic{},
-			[]said{{"node b: no virtual function of link ens1 is free: 0000:5e:02.0 (node a), 0000:5e:02.1 (node a)", "make more, N at most 8"}},
+			fit, handOver(device1("0000:5e:02.1"), ofPF, other(ofPF)),
+			traffic{},
+			[]said{{"node b: no virtual function of link ens1 is free: 0000:5e:02.0 (node a), 0000:5e:02.1 (node a)", "make more, N at most 8, while no machine has one: echo 0 > /sys/class/net/ens1/device/sriov_numvfs"}},
 		},
 		"more VFs than it can have": {
-			but(t, "driver=ice links=ens1 total=8", "driver=ice links=ens1 total=2"), handOver(ofPF, other(ofPF), Device{For: "node c", PF: "ens1"}), traffic{},
+			but(t, "driver=ice links=ens1 total=8", "driver=ice links=ens1 total=2"), handOver(ofPF, other(ofPF), Device{For: "node c", PF: "ens1"}),
+			traffic{},
 			[]said{{"node c: no virtual function of link ens1 is free", "end what has one of them"}},
 		},
 		"a VF wanted by its link as well": {
-			fit, Needs{Devices: []Device{ofPF, other(ofPF)}, Links: []LinkUse{{For: "uplink of test/client", Link: "ens1v1"}}}, traffic{},
+			fit,
+			Needs{Devices: []Device{ofPF, other(ofPF)}, Links: []LinkUse{{For: "uplink of test/client", Link: "ens1v1"}}},
+			traffic{},
 			[]said{{"0000:5e:02.1 (uplink of test/client)", "end what has one of them"}},
 		},
 		"vfio-pci has it": {toVFIO, handOver(whole), traffic{}, []said{{"the MAC of NIC 0000:3b:00.0 cannot be read while driver vfio-pci has it", "virsh nodedev-reattach pci_0000_3b_00_0"}}},
 		"no driver has it": {
-			but(t, "driver=igc links=eno1\nlink eno1 mac=3c:ec:ef:00:00:07", ""), handOver(whole), traffic{},
+			but(t, "driver=igc links=eno1\nlink eno1 mac=3c:ec:ef:00:00:07", ""), handOver(whole),
+			traffic{},
 			[]said{{"cannot be read while no driver has it", "virsh nodedev-reattach pci_0000_3b_00_0"}},
 		},
 		"several at once": {
@@ -324,11 +354,7 @@ func TestVFsInUseAreKept(t *testing.T) {
 		"perhaps someone": {but(t, "driver=iavf links=ens1v0", "driver=vfio-pci"), handOver(pf), traffic{}, "0000:5e:02.0 (driver vfio-pci)"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			u := judge(t, sys(t, test.spec), test.needs, test.traffic)
-			check(t, u, []said{{"which would go with it; in use: " + test.who, "passthrough: 0000:5e:02.0"}})
-			if strings.Contains(u.Error(), "sriov_numvfs") {
-				t.Errorf("this would hang: %v", u)
-			}
+			check(t, judge(t, sys(t, test.spec), test.needs, test.traffic), []said{{"which would go with it; in use: " + test.who, "passthrough: 0000:5e:02.0"}})
 		})
 	}
 }
@@ -350,16 +376,28 @@ func TestUnfitLinks(t *testing.T) {
 		"no NIC here": {"link lo flags=0x9", Needs{Links: []LinkUse{uplink}}, traffic{}, said{"there is no link eno1", "it has none"}},
 		"loopback":    {fit, Needs{Links: []LinkUse{named(port, "lo")}}, traffic{}, said{"mirror port of node t: link lo is the host's loopback", nics}},
 		"another lab's": {
-			fit, Needs{Links: []LinkUse{uplink}, Taken: map[string]string{"eno1": "lab x"}}, addressed("eno1"),
+			fit,
+			Needs{Links: []LinkUse{uplink}, Taken: map[string]string{"eno1": "lab x"}},
+			addressed("eno1"),
 			said{"uplink of test/client: link eno1 is taken by lab x", "labctl down x"},
 		},
 		"another lab's, by its device": {
-			fit, Needs{Links: []LinkUse{uplink}, Taken: map[string]string{"0000:3b:00.0": "lab x"}}, traffic{},
+			fit,
+			Needs{Links: []LinkUse{uplink}, Taken: map[string]string{"0000:3b:00.0": "lab x"}},
+			traffic{},
 			said{"link eno1 is taken by lab x", "labctl down x"},
 		},
 		"an address": {fit, Needs{Links: []LinkUse{macvtap}}, addressed("eno1"), said{"macvtap of node a: link eno1 is in use by the host itself: address 192.0.2.7/24", "write take: true for it"}},
+		"an address, and no word for it": {
+			fit,
+			Needs{Links: []LinkUse{uplink}},
+			addressed("eno1"),
+			said{"address 192.0.2.7/24", "name another NIC, or end that: ip address del 192.0.2.7/24 dev eno1"},
+		},
 		"a bridge's": {
-			fit, Needs{Links: []LinkUse{macvtap}}, traffic{links: []hostLink{{Name: "eno1", Master: "br0"}, {Name: "br0", Kind: "bridge"}}},
+			fit,
+			Needs{Links: []LinkUse{macvtap}},
+			traffic{links: []hostLink{{Name: "eno1", Master: "br0"}, {Name: "br0", Kind: "bridge"}}},
 			said{"a port of bridge br0", "ip link set eno1 nomaster"},
 		},
 		"used twice":    {fit, Needs{Links: []LinkUse{uplink, port}}, traffic{}, said{"mirror port of node t: link eno1 is wanted for uplink of test/client as well", "another NIC for one of the two"}},
@@ -368,12 +406,6 @@ func TestUnfitLinks(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			check(t, judge(t, sys(t, test.spec), test.needs, test.traffic), []said{test.want})
 		})
-	}
-	// Where the file has no word for it, it is no way out.
-	u := judge(t, sys(t, fit), Needs{Links: []LinkUse{uplink}}, addressed("eno1"))
-	check(t, u, []said{{"address 192.0.2.7/24", "name another NIC, or end that: ip address del 192.0.2.7/24 dev eno1"}})
-	if strings.Contains(u.Error(), "take: true") {
-		t.Error(u)
 	}
 }
 

@@ -144,6 +144,7 @@ link br0
 pci 0000:00:00.0 060000 group=0
 pci 0000:00:1c.0 060400 group=1 driver=pcieport
 pci 0000:00:1d.0 060400 group=2
+pci 0000:00:1b.0 060400 group=20 driver=pcieport
 pci 0000:3b:00.0 020000 group=12 driver=igc links=eno1
 link eno1 mac=3c:ec:ef:00:00:07
 pci 0000:5e:00.0 020000 group=20 driver=ice links=ens1 total=8

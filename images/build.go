@@ -110,7 +110,7 @@ func build(ctx context.Context, work string, r Recipe, o Options, tell func(stri
 		return Base{}, err
 	}
 	b := Base{Dir: work, Manifest: m}
-	if b.Kernel, err = takeKernel(root, b.KernelPath(), b.InitrdPath()); err != nil {
+	if b.Kernel, err = takeKernel(ctx, root, b.KernelPath(), b.InitrdPath()); err != nil {
 		return Base{}, err
 	}
 	if b.DiskBytes, err = makeDisk(ctx, tree, b.Disk(), r.Digest()); err != nil {
@@ -181,38 +181,6 @@ func treeBytes(dir string) (int64, error) {
 		return nil
 	})
 	return n, err
-}
-
-// takeKernel moves the tree's kernel to kernel, writes an initrd for it to
-// initrd, and empties the tree's /boot, since a machine boots from those two. It
-// returns the kernel's release.
-func takeKernel(root *os.Root, kernel, initrd string) (string, error) {
-	entries, err := fs.ReadDir(root.FS(), "boot")
-	if err != nil {
-		return "", err
-	}
-	release := ""
-	for _, e := range entries {
-		if r, ok := strings.CutPrefix(e.Name(), "vmlinuz-"); ok {
-			release = r // the newest, as names are sorted: there is one
-		}
-	}
-	if release == "" {
-		return "", errors.New("no kernel among the packages: a recipe needs one, as linux-image-cloud-amd64")
-	}
-	if err := os.Rename(filepath.Join(root.Name(), "boot", "vmlinuz-"+release), kernel); err != nil {
-		return "", err
-	}
-	for _, e := range entries {
-		if err := root.RemoveAll("boot/" + e.Name()); err != nil {
-			return "", err
-		}
-	}
-	f, err := os.Create(initrd)
-	if err != nil {
-		return "", err
-	}
-	return release, errors.Join(writeInitrd(f, root, release), f.Close())
 }
 
 // packages reads the versions of the packages installed in the tree.

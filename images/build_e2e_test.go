@@ -22,7 +22,7 @@ func bootable(t *testing.T, more ...string) Recipe {
 	t.Helper()
 	r := builtIn(t, "debian-slim")
 	r.Name, r.Start = "tiny", nil
-	r.Packages = append([]string{"linux-image-cloud-amd64", "busybox-static"}, more...)
+	r.Packages = append([]string{"linux-image-amd64", "busybox-static"}, more...)
 	return r
 }
 
@@ -70,6 +70,10 @@ func TestBuild(t *testing.T) {
 	}
 	if got.Packages["busybox-static"] == "" || got.Kernel == "" || got.CommandLine != CommandLine {
 		t.Errorf("the manifest is not whole: %+v", got.Manifest)
+	}
+	kernel, err := os.ReadFile(got.KernelPath())
+	if err != nil || !strings.HasPrefix(string(kernel), "\x7fELF") {
+		t.Errorf("the kernel is packed, %v", err)
 	}
 	isReplaced(t, dir, r, got)
 }

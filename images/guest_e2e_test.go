@@ -62,8 +62,12 @@ func boot(t testing.TB, l topology.Lab, n topology.Node, k Keys, b Base, netdevs
 		"-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
 	}
 	for i, c := range n.NICs {
+		model := "virtio-net-pci"
+		if c.Kind != topology.KindVirtio {
+			model = "e1000e" // to the guest as good as a real one
+		}
 		args = append(args, "-netdev", fmt.Sprintf("%s,id=n%d", netdevs[i], i),
-			"-device", fmt.Sprintf("virtio-net-pci,romfile=,netdev=n%d,mac=%s", i, c.MAC))
+			"-device", fmt.Sprintf("%s,romfile=,netdev=n%d,mac=%s", model, i, c.MAC))
 	}
 	qemu := exec.CommandContext(context.WithoutCancel(t.Context()), "qemu-system-x86_64", args...)
 	if err := qemu.Start(); err != nil {

@@ -1,5 +1,5 @@
 #!/bin/busybox sh
-# The initrd's only task: load the virtio modules, mount the disk, hand over.
+# The initrd's only task: load its modules, mount the disk, hand over.
 # Whatever fails here will not mend itself: say it and power off, so that the
 # machine is seen to have died.
 die() {

@@ -16,6 +16,7 @@ import (
 // other virtio devices of a lab's machines: loaded here, none waits for udev.
 var modules = []string{
 	"virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "pvpanic-mmio",
+	"crc32c_generic", "ext4", // ext4 asks for crc32c by name: no dependency names it
 }
 
 // initScript is the initrd's /init.

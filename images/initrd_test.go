@@ -36,6 +36,46 @@ func TestLoadOrder(t *testing.T) {
 	}
 }
 
+// kernelDep is what the modules.dep of Debian's kernel says of what a machine needs.
+const kernelDep = `kernel/crypto/crc32c_generic.ko:
+kernel/drivers/block/virtio_blk.ko: kernel/drivers/virtio/virtio.ko kernel/drivers/virtio/virtio_ring.ko
+kernel/drivers/char/hw_random/virtio-rng.ko: kernel/drivers/virtio/virtio.ko kernel/drivers/virtio/virtio_ring.ko
+kernel/drivers/char/virtio_console.ko: kernel/drivers/virtio/virtio.ko kernel/drivers/virtio/virtio_ring.ko
+kernel/drivers/misc/pvpanic/pvpanic-mmio.ko: kernel/drivers/misc/pvpanic/pvpanic.ko
+kernel/drivers/misc/pvpanic/pvpanic.ko:
+kernel/drivers/net/net_failover.ko: kernel/net/core/failover.ko
+kernel/drivers/net/virtio_net.ko: kernel/drivers/net/net_failover.ko kernel/net/core/failover.ko kernel/drivers/virtio/virtio.ko kernel/drivers/virtio/virtio_ring.ko
+kernel/drivers/virtio/virtio.ko: kernel/drivers/virtio/virtio_ring.ko
+kernel/drivers/virtio/virtio_pci.ko: kernel/drivers/virtio/virtio_pci_legacy_dev.ko kernel/drivers/virtio/virtio_pci_modern_dev.ko kernel/drivers/virtio/virtio.ko kernel/drivers/virtio/virtio_ring.ko
+kernel/drivers/virtio/virtio_pci_legacy_dev.ko:
+kernel/drivers/virtio/virtio_pci_modern_dev.ko:
+kernel/drivers/virtio/virtio_ring.ko:
+kernel/fs/ext4/ext4.ko: kernel/lib/crc16.ko kernel/fs/mbcache.ko kernel/fs/jbd2/jbd2.ko
+kernel/fs/jbd2/jbd2.ko:
+kernel/fs/mbcache.ko:
+kernel/lib/crc16.ko:
+kernel/net/core/failover.ko:
+`
+
+func TestInitrdLoadsWhatTheDiskNeeds(t *testing.T) {
+	order, err := loadOrder([]byte(kernelDep), modules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, file := range order {
+		got = append(got, moduleName(file))
+	}
+	want := []string{
+		"virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk",
+		"failover", "net_failover", "virtio_net", "virtio_console", "virtio_rng", "pvpanic", "pvpanic_mmio",
+		"crc32c_generic", "jbd2", "mbcache", "crc16", "ext4",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestInitrd(t *testing.T) {
 	lib := "usr/lib/modules/6.1.0/"
 	files := map[string]string{"usr/bin/busybox": "BUSYBOX", lib + "modules.dep": ""}

@@ -41,6 +41,37 @@ func TestBuiltInRecipes(t *testing.T) {
 	}
 }
 
+// A NIC of the host's may be any: its driver stays in the image, and what
+// experiments ask of the kernel.
+func TestRecipesKeepDriversOfNICs(t *testing.T) {
+	kept := []string{
+		"drivers/net/ethernet/intel/e1000e/e1000e.ko", "drivers/net/ethernet/intel/igb/igb.ko", "drivers/net/ethernet/intel/igbvf/igbvf.ko",
+		"drivers/net/ethernet/intel/igc/igc.ko", "drivers/net/ethernet/intel/ixgbe/ixgbe.ko", "drivers/net/ethernet/intel/ixgbevf/ixgbevf.ko",
+		"drivers/net/ethernet/intel/i40e/i40e.ko", "drivers/net/ethernet/intel/iavf/iavf.ko", "drivers/net/ethernet/intel/ice/ice.ko",
+		"drivers/net/ethernet/mellanox/mlx5/core/mlx5_core.ko", "drivers/net/ethernet/broadcom/bnxt/bnxt_en.ko",
+		"drivers/net/ethernet/broadcom/tg3.ko", "drivers/net/ethernet/realtek/r8169.ko", "drivers/net/phy/realtek.ko",
+		"drivers/infiniband/hw/mlx5/mlx5_ib.ko", "drivers/mtd/mtd.ko", "drivers/i2c/algos/i2c-algo-bit.ko", "drivers/ptp/ptp.ko",
+		"drivers/net/bonding/bonding.ko", "drivers/net/macvlan.ko", "drivers/net/vxlan/vxlan.ko", "drivers/net/veth.ko",
+		"net/8021q/8021q.ko", "net/sched/sch_netem.ko", "net/ipv4/tcp_bbr.ko", "net/netfilter/nf_tables.ko",
+		"fs/ext4/ext4.ko", "fs/jbd2/jbd2.ko", "drivers/block/virtio_blk.ko", "drivers/net/virtio_net.ko",
+	}
+	for _, name := range Recipes() {
+		r := builtIn(t, name)
+		if !slices.Contains(r.Packages, "linux-image-amd64") || !slices.Contains(r.Packages, "kmod") {
+			t.Errorf("%s has not the kernel with all drivers, or nothing to load them with", name)
+		}
+		for _, pattern := range r.Exclude {
+			// as dpkg reads it: * goes across folders
+			excludes := regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, ".*") + "$")
+			for _, file := range kept {
+				if excludes.MatchString("/lib/modules/6.1.0-1-amd64/kernel/" + file) {
+					t.Errorf("%s excludes %s by %s", name, file, pattern)
+				}
+			}
+		}
+	}
+}
+
 func TestUnknownRecipe(t *testing.T) {
 	_, err := BuiltIn("debiam")
 	if err == nil || !strings.Contains(err.Error(), "debian, debian-slim") {

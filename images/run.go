@@ -23,6 +23,7 @@ var packageOf = map[string]string{
 	"qemu-img":            "qemu-utils",
 	"qemu-storage-daemon": "qemu-system-common",
 	"resize2fs":           "e2fsprogs",
+	"xz":                  "xz-utils",
 }
 
 // command is a program that ends with labctl, whatever ends it.

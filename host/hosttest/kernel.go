@@ -37,8 +37,22 @@ func links(t *testing.T) []link {
 
 func lookLinks(t *testing.T, _ *host.Host, found Inventory) {
 	for _, l := range links(t) {
-		found.add("link %s: kind %q, mac %s, mtu %d, master %q, peer %q, up %v, altnames %q, alias %q", l.Name,
-			l.Info.Kind, l.MAC, l.MTU, l.Master, l.Peer, slices.Contains(l.Flags, "UP"), l.AltNames, l.Alias)
+		found.add("link %s: kind %q, mac %s, mtu %d, master %q, peer %q, up %v, promiscuous %v, altnames %q, alias %q", l.Name,
+			l.Info.Kind, l.MAC, l.MTU, l.Master, l.Peer, slices.Contains(l.Flags, "UP"), slices.Contains(l.Flags, "PROMISC"), l.AltNames, l.Alias)
+		offloads, err := host.Offloads(l.Name)
+		must(t, err)
+		found.add("link %s: offloads %q", l.Name, offloads)
+	}
+}
+
+// lookPCI looks whose the PCI devices are.
+func lookPCI(t *testing.T, h *host.Host, found Inventory) {
+	devices, err := filepath.Glob("/sys/bus/pci/devices/*")
+	must(t, err)
+	for _, d := range devices {
+		p, err := h.PCI(filepath.Base(d))
+		must(t, err)
+		found.add("device %s: driver %q, kept for %q, links %q, virtual functions %q", p.Address, p.Driver, p.Override, p.Links, p.VFs)
 	}
 }
 

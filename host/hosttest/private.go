@@ -37,14 +37,24 @@ func Private(t *testing.T, test func(t *testing.T)) {
 		test(t)
 		return
 	}
-	args := append([]string{"-c", script, "private-host", os.Args[0]}, innerFlags(t)...)
-	cmd := exec.CommandContext(t.Context(), "bash", args...)
-	cmd.Env = append(os.Environ(), inside+"="+t.Name())
+	again(t, exec.CommandContext(t.Context(), "bash", "-c", script, "private-host"))
+}
+
+// again runs this test binary for t alone by host, a command whose next arguments
+// are a command to run inside; that run's verdict is t's.
+func again(t *testing.T, host *exec.Cmd) {
+	t.Helper()
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	host.Args = append(append(host.Args, binary), innerFlags(t)...)
+	host.Env = append(os.Environ(), inside+"="+t.Name())
 	// The host dies with the thread that starts it, and so with this process, however it ends.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	host.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := passes(cmd, t.Name(), t.Output()); err != nil {
+	if err := passes(host, t.Name(), t.Output()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -19,12 +19,12 @@ type look func(*testing.T, *host.Host, Inventory)
 
 var looks = []look{
 	lookDomains, lookNetworks, lookPools,
-	lookLinks, lookAddresses, lookTrafficControl, lookFirewall, lookSysctls,
+	lookPCI, lookLinks, lookAddresses, lookTrafficControl, lookFirewall, lookSysctls,
 	lookProcesses, lookMounts, lookFiles,
 }
 
 // Snapshot looks at everything labctl promises to leave as it was: libvirt's
-// domains, networks, pools and volumes; links, addresses, routes, queues,
+// domains, networks, pools and volumes; PCI devices, links, addresses, routes, queues,
 // filters, firewall rules and settings; processes, mounts and files. The test
 // itself, libvirt's daemons and base images do not count.
 func Snapshot(t *testing.T) Inventory {

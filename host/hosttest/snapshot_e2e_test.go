@@ -41,6 +41,8 @@ func TestSnapshotSeesEveryTrace(t *testing.T) {
 			{"link", ip, link, `+ link x: kind "veth"`},
 			{"altname", "ip link property add dev lo altname z", "ip link property del dev lo altname z", `altnames ["z"]`},
 			{"mtu", "ip link set lclforeign0 mtu 1400", "ip link set lclforeign0 mtu 1500", "mtu 1400"},
+			{"promiscuous", "ip link set lclforeign0 promisc on", "ip link set lclforeign0 promisc off", "promiscuous true"},
+			{"offload", "ethtool -K lclforeign0 gro on", "ethtool -K lclforeign0 gro off", `lclforeign0: offloads ["`},
 			{"mac", ip + " address 02:00:00:00:00:07", link, "mac 02:00:00:00:00:07"},
 			{
 				"master", "ip link set lclforeign0 master lcbforeign0", "ip link set lclforeign0 nomaster",
