@@ -79,7 +79,10 @@ func (b Build) Prove(ctx context.Context, tell Tell) (Proof, error) {
 	if err != nil {
 		return Proof{}, fmt.Errorf("prove the data path: %w", err)
 	}
-	p := Proof{Flows: len(flows), Points: len(points), Took: time.Since(start)}
+	p := Proof{Flows: len(flows), Took: time.Since(start)}
+	for _, at := range points {
+		p.Points += at.nics()
+	}
 	for _, f := range flows {
 		p.Frames += len(f.sizes)
 	}
@@ -241,6 +244,17 @@ func (p point) wants() int {
 	n := 0
 	for _, v := range p.views {
 		n += len(v.want)
+	}
+	return n
+}
+
+// nics is the number of the point's NICs that must see frames.
+func (p point) nics() int {
+	n := 0
+	for _, v := range p.views {
+		if len(v.want) > 0 {
+			n++
+		}
 	}
 	return n
 }
