@@ -110,7 +110,7 @@ func TestPassthrough(t *testing.T) {
 		}
 		flows(t)
 		second := labctl(t, "doctor", passingFile(t, "name: passing", "name: second"))
-		for _, says := range []string{"no virtual function of link nic3 is free", "(domain other)", "(lab passing)", whole + " is taken by lab passing"} {
+		for _, says := range []string{"no virtual function of link nic3 is free", "(domain other)", "(lab passing)", whole + " (driver vfio-pci) is taken by lab passing"} {
 			if second.code != 4 || !strings.Contains(second.out, says) || strings.Contains(second.out, "sriov_numvfs") {
 				t.Errorf("doctor of a second lab does not say %q, or to make more functions while these are assigned:\n%s", says, second.out)
 			}
