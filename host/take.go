@@ -9,9 +9,9 @@ import (
 )
 
 // Take makes a link of the host ready to carry a lab's frames as they are on the
-// wire: up, quiet, with that MTU (bytes), without addresses and offloads; with all
-// it takes frames that are not for its own address too.
-func Take(link string, mtu int, all bool) error {
+// wire: up, quiet, with that MTU (bytes), without addresses and offloads; if
+// promiscuous it takes frames that are not for its own address too.
+func Take(link string, mtu int, promiscuous bool) error {
 	l, err := netlink.LinkByName(link)
 	if err != nil {
 		return fmt.Errorf("link %s: %w", link, err)
@@ -36,7 +36,7 @@ func Take(link string, mtu int, all bool) error {
 			return fmt.Errorf("set MTU %d: %w", mtu, err)
 		}
 	}
-	if all {
+	if promiscuous {
 		if err := setPromisc(l, true); err != nil {
 			return err
 		}
@@ -48,7 +48,7 @@ func Take(link string, mtu int, all bool) error {
 }
 
 // Taken says whether a link is there, and as Take makes it.
-func Taken(link string, mtu int, all bool) (bool, error) {
+func Taken(link string, mtu int, promiscuous bool) (bool, error) {
 	l, err := netlink.LinkByName(link)
 	if errors.As(err, new(netlink.LinkNotFoundError)) {
 		return false, nil
@@ -57,7 +57,7 @@ func Taken(link string, mtu int, all bool) (bool, error) {
 		return false, fmt.Errorf("link %s: %w", link, err)
 	}
 	a := l.Attrs()
-	if a.RawFlags&unix.IFF_UP == 0 || a.MTU != mtu || all && a.RawFlags&unix.IFF_PROMISC == 0 {
+	if a.RawFlags&unix.IFF_UP == 0 || a.MTU != mtu || promiscuous && a.RawFlags&unix.IFF_PROMISC == 0 {
 		return false, nil
 	}
 	if quiet, err := IsQuiet(link); err != nil || !quiet {
