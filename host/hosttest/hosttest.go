@@ -2,6 +2,7 @@
 //
 //	New       an empty libvirt on libvirt's test driver: no root, no kernel, milliseconds
 //	Private   a private KVM host: own links, firewall, processes and libvirtd; root, two seconds
+//	Nested    a private KVM host, emulated whole, that passes NICs through; root, five seconds
 //	Snapshot  all that a lab could leave on a host, to compare before with after
 package hosttest
 
