@@ -178,7 +178,7 @@ func TestUpThatFails(t *testing.T) {
 				if !strings.Contains(stderr, "wait machine/one") {
 					return false
 				}
-				sh(t, "virsh -c qemu:///system suspend labctl.grey.one") // it never gets further
+				sh(t, "kill -STOP $(cat /run/libvirt/qemu/labctl.grey.one.pid)") // it never gets further
 				return true
 			})
 			up.check(t, 5, "not ready after 20s", "the guest agent answers", "its last console lines")
