@@ -7,7 +7,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/mami-project/labctl/host"
-	"github.com/mami-project/labctl/lab"
 )
 
 var doctorCommand = &cli.Command{
@@ -32,28 +31,16 @@ type finding struct {
 }
 
 func runDoctor(c *cli.Context) error {
-	f, from, err := readFile(c)
+	b, p, from, err := planFile(c)
 	if err != nil {
 		return err
 	}
-	h, err := toLook(c)
-	if err != nil {
-		return err
-	}
-	defer h.Close()
-	b, err := lab.Prepare(h, f, from)
-	if err != nil {
-		return err
-	}
-	p, err := lab.PlanUp(c.Context, b.Resources())
-	if err != nil {
-		return err
-	}
+	defer b.On.Close()
 	var unfits host.Unfits
 	if err := b.Preflight(c.Context, p); err != nil && !errors.As(err, &unfits) {
 		return err
 	}
-	out := diagnosis{Lab: f.Name, From: from, Fit: len(unfits) == 0, Wrong: []finding{}}
+	out := diagnosis{Lab: b.Lab.Name, From: from, Fit: len(unfits) == 0, Wrong: []finding{}}
 	for _, u := range unfits {
 		out.Wrong = append(out.Wrong, finding{u.What, u.Fix})
 	}

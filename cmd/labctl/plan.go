@@ -38,23 +38,11 @@ type plannedStep struct {
 }
 
 func runPlan(c *cli.Context) error {
-	f, from, err := readFile(c)
+	b, p, from, err := planFile(c)
 	if err != nil {
 		return err
 	}
-	h, err := toLook(c)
-	if err != nil {
-		return err
-	}
-	defer h.Close()
-	b, err := lab.Prepare(h, f, from)
-	if err != nil {
-		return err
-	}
-	p, err := lab.PlanUp(c.Context, b.Resources())
-	if err != nil {
-		return err
-	}
+	defer b.On.Close()
 	if err := b.Preflight(c.Context, p); err != nil {
 		return err
 	}
@@ -62,7 +50,7 @@ func runPlan(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	out := planned{Lab: f.Name, From: from, Accel: b.Accel, Steps: []plannedStep{}, Mirrors: []plannedMirror{}}
+	out := planned{Lab: b.Lab.Name, From: from, Accel: b.Accel, Steps: []plannedStep{}, Mirrors: []plannedMirror{}}
 	for _, image := range missing {
 		out.Steps = append(out.Steps, plannedStep{"build", "image/" + image})
 	}
@@ -86,4 +74,24 @@ func runPlan(c *cli.Context) error {
 		fmt.Fprintf(c.App.Writer, "%s's frames are copied at the %s %s\n", m.Node, m.Point, m.At)
 	}
 	return nil
+}
+
+// planFile plans what up would do with the file that is the command's argument. The
+// caller closes the build's host.
+func planFile(c *cli.Context) (b lab.Build, p lab.Plan, from string, err error) {
+	f, from, err := readFile(c)
+	if err != nil {
+		return lab.Build{}, lab.Plan{}, "", err
+	}
+	h, err := toLook(c)
+	if err != nil {
+		return lab.Build{}, lab.Plan{}, "", err
+	}
+	if b, err = lab.Prepare(h, f, from); err == nil {
+		p, err = lab.PlanUp(c.Context, b.Resources())
+	}
+	if err != nil {
+		h.Close()
+	}
+	return b, p, from, err
 }
