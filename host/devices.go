@@ -122,8 +122,10 @@ func names(wanted []Device) string {
 	return strings.Join(slices.Compact(all), ", ")
 }
 
-func hasDevices(_ context.Context, h *Host, n Needs) (Unfits, error) {
-	if len(n.Devices) == 0 {
+// hasNICs looks at the devices and the links that are wanted, what the host does
+// with them being asked once.
+func hasNICs(_ context.Context, h *Host, n Needs) (Unfits, error) {
+	if len(n.Devices) == 0 && len(n.Links) == 0 {
 		return nil, nil
 	}
 	t, err := h.traffic()
@@ -134,7 +136,12 @@ func hasDevices(_ context.Context, h *Host, n Needs) (Unfits, error) {
 	if err != nil {
 		return nil, err
 	}
-	return i.judgeDevices()
+	devices, err := i.judgeDevices()
+	if err != nil {
+		return nil, err
+	}
+	links, err := i.judgeLinks()
+	return append(devices, links...), err
 }
 
 func (i inspection) judgeDevices() (Unfits, error) {

@@ -2,7 +2,6 @@ package host
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"slices"
 	"strconv"
@@ -29,21 +28,6 @@ func (h *Host) isUp(link string) bool { return h.flags(link)&flagUp != 0 }
 func (h *Host) flags(link string) uint64 {
 	f, _ := strconv.ParseUint(h.told(netLinks, link, "flags"), 0, 32) // every link has them
 	return f
-}
-
-func hasLinks(_ context.Context, h *Host, n Needs) (Unfits, error) {
-	if len(n.Links) == 0 {
-		return nil, nil
-	}
-	t, err := h.traffic()
-	if err != nil {
-		return nil, err
-	}
-	i, err := h.inspect(n, t)
-	if err != nil {
-		return nil, err
-	}
-	return i.judgeLinks()
 }
 
 func (i inspection) judgeLinks() (Unfits, error) {

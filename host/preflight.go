@@ -52,7 +52,7 @@ func (u Unfits) Error() string {
 
 var checks = []func(context.Context, *Host, Needs) (Unfits, error){
 	hasKVM, hasTools, hasMemory, isPassable, hasRoom, hasFreeSubnets, hasFreePorts,
-	hasIOMMU, remapsInterrupts, canLock, hasDevices, hasLinks,
+	hasIOMMU, remapsInterrupts, canLock, hasNICs,
 }
 
 // Preflight looks whether the host can give what is needed, before anything is
