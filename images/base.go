@@ -41,12 +41,17 @@ type Base struct {
 // Manifest is what is known of a base image; it stands beside its files.
 type Manifest struct {
 	Format      int               `json:"format"`
-	Recipe      string            `json:"recipe"`
-	Digest      string            `json:"digest"` // the recipe's
-	Suite       string            `json:"suite"`
-	Kernel      string            `json:"kernel"`      // the kernel's release
-	CommandLine string            `json:"commandLine"` // what the kernel is started with
-	DiskBytes   int64             `json:"diskBytes"`   // what the disk holds when unpacked: the least a node's disk can have
+	Recipe      string            `json:"recipe"` // or the name that a lab's file gives a ready image
+	Digest      string            `json:"digest"` // of the recipe and its inputs, or of a ready image and how it is used
+	System      string            `json:"system,omitempty"`
+	Release     string            `json:"release,omitempty"`
+	Guest       string            `json:"guest"`          // GuestDebian, GuestAlpine or GuestCloudInit
+	Configure   string            `json:"configure"`      // ConfigureDisk, ConfigureSeed or ConfigureAgent
+	Boot        string            `json:"boot"`           // BootKernel, BootBIOS or BootUEFI
+	Root        *Partition        `json:"root,omitempty"` // nil: the root file system is on the whole disk, or of no concern
+	Kernel      string            `json:"kernel"`         // the kernel's release
+	CommandLine string            `json:"commandLine"`    // what the kernel is started with
+	DiskBytes   int64             `json:"diskBytes"`      // what the disk holds when unpacked: the least a node's disk can have
 	Files       map[string]Sum    `json:"files"`
 	Packages    map[string]string `json:"packages"` // versions by name
 }

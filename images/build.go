@@ -92,7 +92,7 @@ func replace(ctx context.Context, final, work string, tell func(string)) error {
 // build makes the base image in the folder work.
 func build(ctx context.Context, work string, r Recipe, o Options, tell func(string)) (Base, error) {
 	tree := filepath.Join(work, "root")
-	tell("installing Debian " + r.Suite + ", the recipe's packages and what they need")
+	tell("installing Debian " + r.Release + ", the recipe's packages and what they need")
 	if err := install(ctx, tree, r, o); err != nil {
 		return Base{}, err
 	}
@@ -102,7 +102,7 @@ func build(ctx context.Context, work string, r Recipe, o Options, tell func(stri
 		return Base{}, err
 	}
 	defer root.Close()
-	m := Manifest{Format: Format, Recipe: r.Name, Digest: r.Digest(), Suite: r.Suite, CommandLine: CommandLine}
+	m := Manifest{Format: Format, Recipe: r.Name, Digest: r.Digest(), System: r.System, Release: r.Release, Guest: r.System, Configure: ConfigureDisk, Boot: BootKernel, CommandLine: CommandLine}
 	if m.Packages, err = packages(root); err != nil {
 		return Base{}, err
 	}

@@ -82,7 +82,7 @@ func HostsFile(l topology.Lab, n topology.Node) string {
 // lastResort is the metric of routes that any other goes before.
 const lastResort = 1 << 16
 
-// networkFile is what the guest's network script reads: see guest/usr/lib/labctl/network.
+// networkFile is what the guest's network script reads: see guest/systemd/usr/lib/labctl/network.
 func networkFile(l topology.Lab, n topology.Node) []byte {
 	var b bytes.Buffer
 	for _, c := range n.NICs {

@@ -142,7 +142,7 @@ func readCPIO(t *testing.T, b []byte) map[string]string {
 
 // The script must parse: a machine with a broken one only panics.
 func TestScriptsParse(t *testing.T) {
-	scripts := []string{"init.sh", "guest/usr/lib/labctl/agent", "guest/usr/lib/labctl/network"}
+	scripts := []string{"init.sh", "guest/systemd/usr/lib/labctl/agent", "guest/systemd/usr/lib/labctl/network"}
 	for _, s := range scripts {
 		c, err := command(t.Context(), "sh", "-n", filepath.FromSlash(s))
 		if err != nil {

@@ -34,12 +34,12 @@ func install(ctx context.Context, tree string, r Recipe, o Options) error {
 	for _, pattern := range r.Exclude {
 		args = append(args, "--dpkgopt=path-exclude="+pattern)
 	}
-	args = append(args, r.Suite, tree)
+	args = append(args, r.Release, tree)
 	sources := filepath.Join(dir, "host.sources")
 	defer os.Remove(sources)
 	if o.Mirror != "" {
 		args = append(args, o.Mirror)
-	} else if text := hostSources("/", r.Suite); text != "" {
+	} else if text := hostSources("/", r.Release); text != "" {
 		if err := os.WriteFile(sources, []byte(text), 0o644); err != nil {
 			return err
 		}
@@ -140,7 +140,7 @@ func startOnly(root *os.Root, r Recipe) error {
 
 // addGuest lays the files of every base image into the tree.
 func addGuest(root *os.Root, _ Recipe) error {
-	return fs.WalkDir(guest, "guest", func(p string, d fs.DirEntry, err error) error {
+	return fs.WalkDir(guest, "guest/systemd", func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -152,7 +152,7 @@ func addGuest(root *os.Root, _ Recipe) error {
 		if strings.HasPrefix(string(text), "#!") {
 			mode = 0o755
 		}
-		return writeFile(root, strings.TrimPrefix(p, "guest/"), text, mode)
+		return writeFile(root, strings.TrimPrefix(p, "guest/systemd/"), text, mode)
 	})
 }
 

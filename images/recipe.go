@@ -18,8 +18,9 @@ import (
 // Recipe says what goes into a base image.
 type Recipe struct {
 	Name     string   `yaml:"-"`
-	Suite    string   `yaml:"suite"`    // of Debian
-	Packages []string `yaml:"packages"` // beside those that Debian cannot do without
+	System   string   `yaml:"system"`   // GuestDebian or GuestAlpine
+	Release  string   `yaml:"release"`  // of the system: bookworm, v3.22
+	Packages []string `yaml:"packages"` // beside those that the system cannot do without
 	Exclude  []string `yaml:"exclude"`  // paths that are left out of packages, in dpkg's patterns
 	Start    []string `yaml:"start"`    // units started at boot; no other is
 	Folders  []string `yaml:"folders"`
@@ -32,7 +33,7 @@ type Recipe struct {
 //go:embed recipes/*.yaml
 var recipes embed.FS
 
-// guest is what every base image gets beside its packages, laid out as on its disk.
+// guest is what every base image gets beside its packages, by service manager, laid out as on its disk.
 //
 //go:embed all:guest
 var guest embed.FS

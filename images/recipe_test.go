@@ -96,7 +96,7 @@ func TestDigestTellsRecipesApart(t *testing.T) {
 	}
 	for name, change := range map[string]func(*Recipe){
 		"name":     func(r *Recipe) { r.Name = "other" },
-		"suite":    func(r *Recipe) { r.Suite = "trixie" },
+		"release":  func(r *Recipe) { r.Release = "trixie" },
 		"packages": func(r *Recipe) { r.Packages = r.Packages[1:] },
 		"exclude":  func(r *Recipe) { r.Exclude = nil },
 		"start":    func(r *Recipe) { r.Start = nil },
