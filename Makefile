@@ -47,7 +47,7 @@ nested: ## the nested host that passthrough tests run on, unless it is there (ro
 
 test-passthrough: images nested $(TESTSUM) ## labctl in a nested host with a virtual IOMMU, which passes real NICs through (root)
 	@mkdir -p $(RESULTS)
-	$(TESTSUM) --format testname --jsonfile $(RESULTS)/passthrough.json -- -tags passthrough -count 1 -p 1 -timeout 60m ./host/hosttest ./e2e
+	$(TESTSUM) --format testname --jsonfile $(RESULTS)/passthrough.json -- -tags passthrough -count 1 -p 1 -timeout 30m ./host/hosttest ./e2e
 
 lint: $(LINT) ## what reviewers need not say
 	$(LINT) run

@@ -86,7 +86,7 @@ func TestPassthrough(t *testing.T) {
 				t.Errorf("plan does not say %q:\n%s", says, plan)
 			}
 		}
-		up := labctl(t, "up", "--timeout", "30m", file)
+		up := labctl(t, "up", "--timeout", "12m", file)
 		up.check(t, 0)
 		if !strings.Contains(up.out, "10 marked frames in 2 directions, each seen exactly once, whole and right at 4 NICs") {
 			t.Fatalf("up says %q", up.out)
@@ -120,7 +120,7 @@ func TestPassthrough(t *testing.T) {
 
 		_ = labctl(t, "exec", "client", "--", "systemctl", "poweroff", "--force", "--force")
 		eventually(t, "the NIC is back", func() bool { return driver(t, whole) == was })
-		must(t, "up", "--timeout", "30m", file)
+		must(t, "up", "--timeout", "12m", file)
 		must(t, "down")
 		isClean()
 
@@ -232,11 +232,20 @@ type refusal struct {
 	of             string   // the device that libvirt is asked for
 }
 
-// What comes before and after libvirtd is started otherwise.
-const (
-	restartLibvirtd = "kill $(cat /run/libvirtd.pid); while [ -e /run/libvirtd.pid ]; do sleep 0.1; done; "
-	answers         = "; until virsh -q -c qemu:///system version > /dev/null 2>&1; do sleep 0.1; done"
-)
+// restartLibvirtd is a script that ends libvirtd, at once since its orderly end can
+// hang, starts it by that command and waits until it answers.
+func restartLibvirtd(by string) string {
+	return `p=$(cat /run/libvirtd.pid)
+		kill -KILL "$p"
+		for ((i = 0; i < 60; i++)); do kill -0 "$p" 2> /dev/null && sleep 0.5 || break; done
+		` + by + `
+		for ((i = 0; i < 60; i++)); do
+			timeout 10 virsh -q -c qemu:///system version > /dev/null 2>&1 && exit 0
+			sleep 0.5
+		done
+		tail /run/libvirtd.log
+		exit 1`
+}
 
 // simpler writes the lab in which the client alone has a NIC of the host, and takes
 // no address with it; from, to: what is otherwise in it.
@@ -376,8 +385,8 @@ func TestRefusals(t *testing.T) {
 			says: []string{"vfio", "modprobe vfio-pci"}, libvirt: "host doesn't support passthrough of host PCI devices", of: "0000:01:00.0",
 		}.hold)
 		t.Run("libvirt may not lock memory", refusal{
-			provoke: restartLibvirtd + "prlimit --memlock=65536 setpriv --bounding-set=-sys_resource libvirtd -d" + answers,
-			after:   restartLibvirtd + "libvirtd -d" + answers,
+			provoke: restartLibvirtd("prlimit --memlock=65536 setpriv --bounding-set=-sys_resource libvirtd -d"),
+			after:   restartLibvirtd("libvirtd -d"),
 			says:    []string{"passthrough locks all of its memory", "CAP_SYS_RESOURCE", "LimitMEMLOCK=infinity"},
 			libvirt: "cannot limit locked memory", of: "0000:01:00.0",
 		}.hold)
