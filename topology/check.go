@@ -2,6 +2,8 @@ package topology
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -40,6 +42,7 @@ var rules = []rule{
 	{"lab-name", labName},
 	{"accel", accel},
 	{"image", images},
+	{"images", eachImage(ownImage)},
 	{"network-name", eachNetwork(networkName)},
 	{"node-name", eachNode(nodeName)},
 	{"same-identity", identities},
@@ -79,7 +82,6 @@ var rules = []rule{
 	{"cable", eachNetwork(cable)},
 	{"mirror-shared", eachNIC(mirrorShared)},
 
-	{"later-images", laterImages},
 	{"later-network", eachNetwork(laterNetwork)},
 }
 
@@ -90,6 +92,14 @@ func eachNetwork(check func(*checker, *draftNetwork)) func(*checker) {
 				return
 			}
 			check(c, n)
+		}
+	}
+}
+
+func eachImage(check func(c *checker, name string, i ImageSpec)) func(*checker) {
+	return func(c *checker) {
+		for _, name := range slices.Sorted(maps.Keys(c.Images)) {
+			check(c, name, c.Images[name])
 		}
 	}
 }

@@ -9,12 +9,6 @@ import (
 
 // What labctl reads and cannot do yet is refused at its line, never ignored.
 
-func laterImages(c *checker) {
-	if c.Images != nil {
-		c.later(path{"images"}, "images: (ready base images)", "name a recipe in image: instead")
-	}
-}
-
 func laterNetwork(c *checker, n *draftNetwork) {
 	if strings.HasPrefix(n.Uplink, "bridge:") {
 		c.later(n.at.to("uplink"), fmt.Sprintf("uplink: %s of %s", show(n.Uplink), n.at), "expected nat or none")

@@ -45,23 +45,6 @@ func accel(c *checker) {
 	c.oneOf(path{"accel"}, c.Accel, AccelAuto, AccelKVM, AccelTCG)
 }
 
-func images(c *checker) {
-	if c.known.Recipes == nil {
-		return
-	}
-	check := func(p path, image string) {
-		_, ready := c.Images[image]
-		if image == "" || ready || slices.Contains(c.known.Recipes, image) {
-			return
-		}
-		c.problem(p, fmt.Sprintf("%s is %s, which is no recipe", p, show(image)), meant(image, "recipes", c.known.Recipes))
-	}
-	check(path{"image"}, c.Image)
-	for _, n := range c.nodes {
-		check(n.at.to("image"), n.Image)
-	}
-}
-
 // identities finds things of the lab whose names have one digest. There are
 // 2^40 of them: it takes thousands of nodes, or someone who looks for it.
 func identities(c *checker) {

@@ -3,7 +3,9 @@ package topology
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 )
 
 // Decide completes a file which Load has read: it applies the defaults, and
@@ -32,6 +34,7 @@ func Decide(f File, inUse []netip.Prefix, chosen Chosen) (Lab, error) {
 	for _, n := range d.nodes {
 		l.Nodes = append(l.Nodes, d.decideNode(n, reach))
 	}
+	l.Images = d.ownImages(l.Nodes)
 	return l, nil
 }
 
@@ -251,4 +254,16 @@ func size(text, otherwise string) int64 {
 		return 0 // Load has reported it
 	}
 	return n
+}
+
+// ownImages are the file's images that nodes stand on.
+func (d *draft) ownImages(nodes []Node) []Image {
+	var used []Image
+	for _, name := range slices.Sorted(maps.Keys(d.Images)) {
+		if slices.ContainsFunc(nodes, func(n Node) bool { return n.Image == name }) {
+			i := d.Images[name]
+			used = append(used, Image{name, i.Path, i.SHA256, i.Guest, i.Configure, i.Recipe})
+		}
+	}
+	return used
 }

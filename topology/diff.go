@@ -12,6 +12,7 @@ import (
 func Differences(old, now Lab) []string {
 	lines := compare("", old.facts(), now.facts())
 	lines = append(lines, compareAll("networks", old.Networks, now.Networks, func(n Network) string { return n.Name }, Network.facts)...)
+	lines = append(lines, compareAll("images", old.Images, now.Images, func(i Image) string { return i.Name }, Image.facts)...)
 	return append(lines, compareAll("nodes", old.Nodes, now.Nodes, func(n Node) string { return n.Name }, Node.facts)...)
 }
 
@@ -38,6 +39,16 @@ func (n Network) facts() []fact {
 		{"sides", strings.Join(sides, ", ")},
 		{"uplinks", strings.Join(uplinks, ", ")},
 		{"mtu", fmt.Sprint(n.MTU)},
+	}
+}
+
+func (i Image) facts() []fact {
+	return []fact{
+		{"path", i.Path},
+		{"sha256", i.SHA256},
+		{"guest", i.Guest},
+		{"configure", i.Configure},
+		{"recipe", i.Recipe},
 	}
 }
 

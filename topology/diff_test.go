@@ -50,6 +50,16 @@ func TestDifferences(t *testing.T) {
 			}
 		})
 	}
+	own := func(image string) Lab {
+		return decided(t, "name: x\nimage: own\nimages:\n  own: "+image+"\n  unused: {recipe: u.yaml}\nnetworks: {c: {subnet: 10.9.1.0/24}}\nnodes:\n  a: {nics: [{network: c}]}\n")
+	}
+	if diff := cmp.Diff([]string{"images.own.path: a.qcow2 → b.qcow2", "images.own.guest: debian → alpine", "images.own.configure: agent → none"},
+		Differences(own("{path: a.qcow2, guest: debian, configure: agent}"), own("{path: b.qcow2, guest: alpine}"))); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]Image{{Name: "own", Recipe: "r.yaml"}}, own("{recipe: r.yaml}").Images); diff != "" {
+		t.Error(diff)
+	}
 	with := decided(t, old+extra)
 	if diff := cmp.Diff([]string{"nodes.extra: removed"}, Differences(with, l)); diff != "" {
 		t.Error(diff)

@@ -10,9 +10,9 @@ package topology
 // Load has checked them.
 type File struct {
 	Name     string                 `yaml:"name" jsonschema:"required,title=lab name,description=Names of everything the lab makes on the host derive from it."`
-	Image    string                 `yaml:"image" jsonschema:"title=image,description=Recipe of the nodes' base image.,default=debian"`
+	Image    string                 `yaml:"image" jsonschema:"title=image,description=The nodes' base image: a recipe or a name from images:.,default=debian"`
 	Accel    string                 `yaml:"accel" jsonschema:"title=accelerator,description=auto: KVM where it can really run guests and TCG elsewhere; kvm: KVM or an error; tcg: QEMU's software emulation.,enum=auto,enum=kvm,enum=tcg,default=auto"`
-	Images   map[string]ImageSpec   `yaml:"images" jsonschema:"title=ready images,description=Not yet supported: base images by name."`
+	Images   map[string]ImageSpec   `yaml:"images" jsonschema:"title=images,description=Base images of one's own by name: ready ones and recipe files."`
 	Networks map[string]NetworkSpec `yaml:"networks" jsonschema:"title=networks,description=IP networks by name."`
 	Nodes    map[string]NodeSpec    `yaml:"nodes" jsonschema:"required,title=nodes,description=Machines by host name."`
 
@@ -25,11 +25,14 @@ type File struct {
 // Source is where the file came from, and its text as read.
 func (f File) Source() (name, text string) { return f.source, f.text }
 
-// ImageSpec is a ready base image.
+// ImageSpec is a base image of one's own: a ready one, or a recipe's. Paths are
+// relative to the lab file's folder.
 type ImageSpec struct {
-	Path   string `yaml:"path" jsonschema:"title=path,description=QCOW2 file."`
-	SHA256 string `yaml:"sha256" jsonschema:"title=digest,description=SHA-256 of the file in hex.,pattern=^[0-9a-f]{64}$"`
-	Guest  string `yaml:"guest" jsonschema:"title=guest,description=How its guest is configured."`
+	Path      string `yaml:"path" jsonschema:"title=path,description=QCOW2 file of a ready image."`
+	SHA256    string `yaml:"sha256" jsonschema:"title=digest,description=SHA-256 of that file in hex; it is checked.,pattern=^[0-9a-f]{64}$"`
+	Guest     string `yaml:"guest" jsonschema:"title=guest,description=What its guest is: debian (systemd) and alpine (OpenRC) have their files written onto the disk; cloud-init gets them by a NoCloud seed.,enum=debian,enum=alpine,enum=cloud-init"`
+	Configure string `yaml:"configure" jsonschema:"title=configure,description=agent: by the guest agent once it answers and not onto the disk.,enum=agent"`
+	Recipe    string `yaml:"recipe" jsonschema:"title=recipe,description=Recipe file that the image is built from."`
 }
 
 // NetworkSpec is one IP network: a single segment, or two sides with the
@@ -55,7 +58,7 @@ type Impairment struct {
 
 // NodeSpec is one machine.
 type NodeSpec struct {
-	Image    string    `yaml:"image" jsonschema:"title=image,description=Recipe of this node's base image; the lab's when left out."`
+	Image    string    `yaml:"image" jsonschema:"title=image,description=This node's base image: a recipe or a name from images:; the lab's when left out."`
 	CPUs     *int      `yaml:"cpus" jsonschema:"title=CPUs,description=Virtual CPUs.,minimum=1,maximum=128,default=1"`
 	Memory   string    `yaml:"memory" jsonschema:"title=memory,description=With its unit: MiB or GiB or TiB.,pattern=^[0-9]+(MiB|GiB|TiB)$,default=512MiB"`
 	Disk     string    `yaml:"disk" jsonschema:"title=disk,description=Size with its unit: MiB or GiB or TiB; the file system fills it.,pattern=^[0-9]+(MiB|GiB|TiB)$,default=5GiB"`

@@ -12,6 +12,7 @@ type Lab struct {
 	Accel    string    // AccelAuto, AccelKVM or AccelTCG
 	Networks []Network // in the file's order
 	Nodes    []Node    // in the file's order
+	Images   []Image   // of the file's own that nodes stand on, by name
 }
 
 // How machines are run.
@@ -78,7 +79,7 @@ type Node struct {
 	Lab, Name string
 	Object    string // libvirt's name of the domain
 	UUID      string
-	Image     string // a recipe's name
+	Image     string // a recipe's name, or that of one of the lab's Images
 	CPUs      int
 	MemoryMiB int
 	DiskBytes int64
@@ -87,6 +88,26 @@ type Node struct {
 	Publish   []Publish // ports reachable from outside the lab
 	Reaches   []string  // nodes it logs into by ssh without a prompt
 }
+
+// Image is a base image that the file brings: a ready one or a recipe of its own.
+type Image struct {
+	Name      string
+	Path      string // of the ready image, as the file has it; "" with a Recipe
+	SHA256    string // hexadecimal; "": not checked
+	Guest     string // GuestDebian, GuestAlpine or GuestCloudInit; "" with a Recipe
+	Configure string // ConfigureAgent; "": as suits the guest
+	Recipe    string // the recipe file, as the file has it; "" with a Path
+}
+
+// What the guest of a ready image is.
+const (
+	GuestDebian    = "debian"     // systemd
+	GuestAlpine    = "alpine"     // OpenRC
+	GuestCloudInit = "cloud-init" // whatever cloud-init configures
+)
+
+// ConfigureAgent has a node's files written by its guest agent.
+const ConfigureAgent = "agent"
 
 // NIC is one network interface of a node.
 type NIC struct {
@@ -174,6 +195,16 @@ func (l Lab) Network(name string) (Network, bool) {
 		}
 	}
 	return Network{}, false
+}
+
+// OwnImage returns the image of that name which the file brings.
+func (l Lab) OwnImage(name string) (Image, bool) {
+	for _, i := range l.Images {
+		if i.Name == name {
+			return i, true
+		}
+	}
+	return Image{}, false
 }
 
 // Node returns the node of that name.

@@ -42,11 +42,17 @@ func definition(t reflect.Type) string {
 // JSONSchemaExtend says what names look like, and that a network may be left to its defaults.
 func (File) JSONSchemaExtend(s *jsonschema.Schema) {
 	property(s, "name").Pattern = namePattern.String()
+	property(s, "images").PropertyNames = &jsonschema.Schema{Pattern: namePattern.String()}
 	networks, nodes := property(s, "networks"), property(s, "nodes")
 	networks.PropertyNames = &jsonschema.Schema{Pattern: namePattern.String()}
 	networks.AdditionalProperties = &jsonschema.Schema{OneOf: []*jsonschema.Schema{networks.AdditionalProperties, {Type: "null"}}}
 	nodes.PropertyNames = &jsonschema.Schema{Pattern: namePattern.String()}
 	nodes.MinProperties = new(uint64(1))
+}
+
+// JSONSchemaExtend says that an image is a ready one or a recipe's.
+func (ImageSpec) JSONSchemaExtend(s *jsonschema.Schema) {
+	s.OneOf = []*jsonschema.Schema{{Required: []string{"path", "guest"}}, {Required: []string{"recipe"}}}
 }
 
 // JSONSchemaExtend says that a NIC is on a network or receives a mirror.
