@@ -23,26 +23,35 @@ type decoder struct {
 // fields are the keys of a struct.
 type fields struct {
 	names  []string
-	index  map[string]int
-	scalar int // the field that a plain value stands for; -1 if none
+	index  map[string][]int // as reflect counts fields
+	scalar int              // the field that a plain value stands for; -1 if none
 }
 
 // decode is the file whose tree has this root, with what could be read of it;
 // false means that it was given up.
 func decode(root *yaml.Node, name string, src []byte, problems *collector) (File, bool) {
 	f := File{source: name, text: string(src), lines: newLines(root)}
-	d := decoder{
+	d := newDecoder(src, problems)
+	d.read(root, &f)
+	f.networks, f.nodes = d.order["networks"], d.order["nodes"]
+	return f, !d.spent()
+}
+
+func newDecoder(src []byte, problems *collector) *decoder {
+	return &decoder{
 		problems: problems,
 		fields:   make(map[reflect.Type]*fields),
 		order:    make(map[string][]string),
 		budget:   100_000 + len(src), // without aliases there are fewer values than bytes
 	}
-	d.value(root, nil, reflect.ValueOf(&f).Elem())
+}
+
+// read reads the tree with this root into the struct that into points to.
+func (d *decoder) read(root *yaml.Node, into any) {
+	d.value(root, nil, reflect.ValueOf(into).Elem())
 	if d.budget < 0 {
-		problems.add(1, "the file's aliases stand for too many values", "write out what they repeat, or use fewer of them")
+		d.problems.add(1, "the file's aliases stand for too many values", "write out what they repeat, or use fewer of them")
 	}
-	f.networks, f.nodes = d.order["networks"], d.order["nodes"]
-	return f, !d.spent()
 }
 
 // spent says whether to stop reading.
@@ -115,7 +124,7 @@ func (d *decoder) object(n *yaml.Node, p path, v reflect.Value) {
 			d.problems.add(key.Line, fmt.Sprintf("unknown key %s%s", show(key.Value), where), meant(key.Value, "keys", fs.names))
 			return
 		}
-		d.value(value, p.to(key.Value), v.Field(i))
+		d.value(value, p.to(key.Value), v.FieldByIndex(i))
 	})
 }
 
@@ -197,14 +206,21 @@ func (d *decoder) fieldsOf(t reflect.Type) *fields {
 	if fs, ok := d.fields[t]; ok {
 		return fs
 	}
-	fs := &fields{index: make(map[string]int), scalar: -1}
+	fs := &fields{index: make(map[string][]int), scalar: -1}
 	for i := range t.NumField() {
 		key, option, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
-		if option == "scalar" {
+		switch option {
+		case "scalar":
 			fs.scalar = i
+		case "inline":
+			inner := d.fieldsOf(t.Field(i).Type)
+			fs.names = append(fs.names, inner.names...)
+			for key, at := range inner.index {
+				fs.index[key] = append([]int{i}, at...)
+			}
 		}
 		if key != "" && key != "-" {
-			fs.names, fs.index[key] = append(fs.names, key), i
+			fs.names, fs.index[key] = append(fs.names, key), []int{i}
 		}
 	}
 	slices.Sort(fs.names)

@@ -18,7 +18,7 @@ func (p path) to(steps ...any) path {
 // String names the value in the user's words: "NIC 2 of node tshark".
 func (p path) String() string {
 	if len(p) == 0 {
-		return "the lab file"
+		return "the file"
 	}
 	up, last := p[:len(p)-1], p[len(p)-1]
 	if i, ok := last.(int); ok {

@@ -23,7 +23,7 @@ const largest = 8 << 20
 // found in it.
 func Load(name string, src []byte, known Known) (File, error) {
 	problems := &collector{file: name}
-	root := parse(src, problems)
+	root := parse(src, fileKind{"lab", "labctl init writes a lab file to start from"}, problems)
 	if root == nil {
 		return File{}, problems.err()
 	}
@@ -41,24 +41,27 @@ func Load(name string, src []byte, known Known) (File, error) {
 	return f, nil
 }
 
+// fileKind is what a file holds, and how to come by a first one, in the words of messages.
+type fileKind struct{ holds, start string }
+
 // parse is the one document in src; nil when it cannot be read.
-func parse(src []byte, problems *collector) *yaml.Node {
-	const empty, start = "the file is empty", "labctl init writes a lab file to start from"
+func parse(src []byte, kind fileKind, problems *collector) *yaml.Node {
+	const empty = "the file is empty"
 	if len(src) > largest {
-		problems.add(1, fmt.Sprintf("the file has %d MiB", len(src)>>20), fmt.Sprintf("a lab file has at most %d MiB", largest>>20))
+		problems.add(1, fmt.Sprintf("the file has %d MiB", len(src)>>20), fmt.Sprintf("a %s file has at most %d MiB", kind.holds, largest>>20))
 		return nil
 	}
 	var doc, next yaml.Node
 	dec := yaml.NewDecoder(bytes.NewReader(src))
 	err := dec.Decode(&doc)
 	if errors.Is(err, io.EOF) {
-		problems.add(1, empty, start)
+		problems.add(1, empty, kind.start)
 		return nil
 	}
 	if err == nil {
 		err = dec.Decode(&next)
 		if err == nil {
-			problems.add(next.Line, "a second YAML document", "a lab file holds one lab: remove it, and the --- before it")
+			problems.add(next.Line, "a second YAML document", fmt.Sprintf("a %[1]s file holds one %[1]s: remove it, and the --- before it", kind.holds))
 		}
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -67,7 +70,7 @@ func parse(src []byte, problems *collector) *yaml.Node {
 	}
 	root := doc.Content[0]
 	if root.Kind == yaml.ScalarNode && root.ShortTag() == "!!null" {
-		problems.add(1, empty, start)
+		problems.add(1, empty, kind.start)
 		return nil
 	}
 	return root
