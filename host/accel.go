@@ -10,11 +10,11 @@ import (
 // KVM says whether KVM can really run guests here: the processor shows vmx or svm
 // and libvirt offers it. A /dev/kvm alone proves nothing. When it cannot, why tells.
 func (h *Host) KVM() (ok bool, why string, err error) {
-	cpu, err := os.ReadFile("/proc/cpuinfo")
+	shown, err := virtualisationShown()
 	if err != nil {
 		return false, "", err
 	}
-	if !virtualises(cpu) {
+	if !shown {
 		return false, "the processor shows neither vmx nor svm", nil
 	}
 	text, err := h.GetCapabilities()
@@ -29,6 +29,24 @@ func (h *Host) KVM() (ok bool, why string, err error) {
 		return false, "libvirt offers no KVM (is /dev/kvm there, and may libvirt's QEMU open it?)", nil
 	}
 	return true, "", nil
+}
+
+// KVMHere is KVM for a QEMU that this process runs itself, without libvirt.
+func KVMHere() (bool, error) {
+	shown, err := virtualisationShown()
+	if err != nil || !shown {
+		return false, err
+	}
+	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+	if err != nil {
+		return false, nil // not there, or not for us
+	}
+	return true, f.Close()
+}
+
+func virtualisationShown() (bool, error) {
+	cpu, err := os.ReadFile("/proc/cpuinfo")
+	return virtualises(cpu), err
 }
 
 // virtualises looks for the processor flags of Intel VT-x (vmx) and AMD-V (svm).

@@ -19,6 +19,7 @@ import (
 // not there yet, since what runs already has what it needs.
 type Needs struct {
 	KVM       bool  // KVM or nothing
+	UEFI      bool  // a firmware for machines
 	MemoryMiB int   // of the machines to be started
 	DiskBytes int64 // for the overlays to be made, at the least
 	Subnets   []netip.Prefix
@@ -51,7 +52,7 @@ func (u Unfits) Error() string {
 }
 
 var checks = []func(context.Context, *Host, Needs) (Unfits, error){
-	hasKVM, hasTools, hasMemory, isPassable, hasRoom, hasFreeSubnets, hasFreePorts,
+	hasKVM, hasUEFI, hasTools, hasMemory, isPassable, hasRoom, hasFreeSubnets, hasFreePorts,
 	hasIOMMU, remapsInterrupts, canLock, hasNICs,
 }
 
@@ -84,6 +85,14 @@ func hasKVM(_ context.Context, h *Host, n Needs) (Unfits, error) {
 		"the file asks for accel: kvm, and KVM cannot run guests here: " + why,
 		"enable virtualisation in the firmware and load kvm_intel or kvm_amd, or write accel: auto",
 	}}, nil
+}
+
+func hasUEFI(_ context.Context, _ *Host, n Needs) (Unfits, error) {
+	var unfit Unfit
+	if _, err := UEFI(); n.UEFI && errors.As(err, &unfit) {
+		return Unfits{unfit}, nil
+	}
+	return nil, nil
 }
 
 func hasTools(_ context.Context, _ *Host, n Needs) (Unfits, error) {
