@@ -15,7 +15,7 @@ BENCHTIME ?= 3x
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build up test e2e images nested test-passthrough lint check bench bench-image fuzz fmt clean
+.PHONY: help setup build up test e2e images cloud-image alpine-iso alpine-packages nested test-passthrough lint check bench bench-image fuzz fmt clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -38,9 +38,18 @@ test: $(TESTSUM) ## all that needs no root and no virtual machine: seconds
 	@mkdir -p $(RESULTS)
 	$(TESTSUM) --format pkgname --jsonfile $(RESULTS)/test.json -- -race ./...
 
-e2e: images $(TESTSUM) ## real kernels, libvirt and machines, each test on a private host (root)
+e2e: images cloud-image alpine-iso alpine-packages $(TESTSUM) ## real kernels, libvirt and machines, each test on a private host (root)
 	@mkdir -p $(RESULTS)
 	$(TESTSUM) --format testname --jsonfile $(RESULTS)/e2e.json -- -race -tags e2e -count 1 -p 1 -timeout 90m ./...
+
+cloud-image: ## ready images as distributions ship them, for tests, unless they are there (root, a package mirror)
+	host/hosttest/cloud-image build
+
+alpine-iso: ## the stand-in for Alpine's ISO that tests install, unless it is there (root, a package mirror)
+	images/testdata/alpine-iso/build
+
+alpine-packages: ## what stands in for Alpine's packages in tests, unless it is there (root, a package mirror)
+	@images/testdata/alpine-stand-in/fetch
 
 nested: ## the nested host that passthrough tests run on, unless it is there (root, a package mirror)
 	host/hosttest/nested-host build
@@ -64,6 +73,7 @@ bench-image: setup build ## how long each base image takes to build, and its siz
 
 fuzz: ## search for files that break the reader, FUZZTIME=30s
 	$(GO) test -run '^$$' -fuzz FuzzLoad -fuzztime $(FUZZTIME) -fuzzminimizetime 0 ./topology
+	$(GO) test -run '^$$' -fuzz FuzzReadTable -fuzztime $(FUZZTIME) -fuzzminimizetime 0 ./images
 
 fmt: $(LINT) ## gofumpt, as lint wants it
 	$(LINT) fmt

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"time"
 
 	"libvirt.org/go/libvirt"
@@ -26,6 +27,9 @@ const (
 
 // ErrNoAgent means that the guest agent does not answer (yet).
 var ErrNoAgent = errors.New("the guest agent does not answer")
+
+// errLost means that the agent knows nothing of a command that it has started.
+var errLost = errors.New("the guest agent has lost the command: it was restarted")
 
 // Agent speaks with the QEMU guest agent in a node. What it answers is a guest's
 // word: bounded in size by the agent, and never run on the host.
@@ -116,7 +120,11 @@ func (a Agent) Links(ctx context.Context) ([]Link, error) {
 // ended asks whether a command has ended.
 func (a Agent) ended(ctx context.Context, pid int) (Result, bool, error) {
 	var s execStatus
-	if err := a.call(ctx, "guest-exec-status", map[string]any{"pid": pid}, &s); err != nil {
+	err := a.call(ctx, "guest-exec-status", map[string]any{"pid": pid}, &s)
+	if errors.Is(err, libvirt.ERR_AGENT_COMMAND_FAILED) {
+		err = fmt.Errorf("%w: %w", errLost, err)
+	}
+	if err != nil {
 		return Result{}, false, err
 	}
 	r, err := s.result()
@@ -183,6 +191,12 @@ func (a Agent) call(ctx context.Context, command string, arguments map[string]an
 		if errors.Is(err, libvirt.ERR_AGENT_UNRESPONSIVE) || errors.Is(err, libvirt.ERR_AGENT_UNSYNCED) {
 			return fmt.Errorf("%w: %w", ErrNoAgent, err)
 		}
+		if refuses.MatchString(err.Error()) {
+			return hinted{
+				fmt.Errorf("the image's guest agent refuses %s", command),
+				"let it: in the image's /etc/sysconfig/qemu-ga, /etc/default/qemu-guest-agent or /etc/qemu/qemu-ga.conf, which block or do not list it",
+			}
+		}
 		return fmt.Errorf("%s: %w", command, err)
 	}
 	if to == nil {
@@ -193,6 +207,10 @@ func (a Agent) call(ctx context.Context, command string, arguments map[string]an
 	}
 	return nil
 }
+
+// refuses matches what agents of any version say of a command that their
+// configuration blocks, or that they were built without.
+var refuses = regexp.MustCompile(`ommand \S+ has (been disabled|not been found)`)
 
 // harmless bounds what an error of libvirt's says and makes it fit for a
 // terminal: libvirt passes on the guest's own words.

@@ -23,11 +23,14 @@ var qemuLogDir = "/var/log/libvirt/qemu"
 
 // Machine is a node's domain, running.
 type Machine struct {
-	On    *host.Host
-	Node  topology.Node
-	Boot  Boot
-	Tag   host.Tag
-	Hosts func() string // the text of its hosts file; not a string, since a large lab's hold many
+	On       *host.Host
+	Node     topology.Node
+	Boot     Boot
+	Tag      host.Tag
+	Guest    string                   // what its base says that it is: "alpine" has OpenRC, all others systemd
+	Hosts    func() string            // the text of its hosts file; not a string, since a large lab's hold many
+	Deliver  func() (Delivery, error) // what the agent brings into it; nil where its files reach it otherwise
+	Programs []string                 // that its image must have; none where the recipe saw to it
 }
 
 func (m Machine) String() string { return "machine/" + m.Node.Name }

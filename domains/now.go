@@ -1,11 +1,6 @@
 package domains
 
-import (
-	"context"
-	"fmt"
-
-	"github.com/mami-project/labctl/host"
-)
+import "context"
 
 // Now is nil where the machine is ready at this moment: its agent answers, its
 // system runs with no failed unit, and its addresses and names are as written.
@@ -14,12 +9,8 @@ func (m Machine) Now(ctx context.Context) error {
 	if err := m.agent().Ping(ctx); err != nil {
 		return err
 	}
-	r, err := m.agent().Exec(ctx, nil, "systemctl", "is-system-running")
-	if err != nil {
+	if err := m.running(ctx); err != nil {
 		return err
-	}
-	if state := host.Excerpt(r.Out); state != "running" {
-		return fmt.Errorf("the system is %s", state)
 	}
 	return isAsWritten(ctx, m)
 }

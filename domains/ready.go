@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"libvirt.org/go/libvirt"
-
-	"github.com/mami-project/labctl/host"
 )
 
 // requirement is one thing a machine must show before it is ready.
@@ -24,7 +22,9 @@ type requirement struct {
 
 var requirements = []requirement{
 	{"the guest agent answers", agentAnswers, "is qemu-guest-agent in the image? labctl console NODE shows the boot", nil},
-	{"the system has booted", hasBooted, "labctl exec NODE -- systemctl list-jobs shows what it waits for", nil},
+	{"the image has the programs", hasPrograms, "", needsPrograms},
+	{"its files are written and applied", isConfigured, "labctl console NODE logs in", delivers},
+	{"the system has booted", hasBooted, "labctl exec NODE -- systemctl list-jobs (of Alpine: rc-status --all) shows what it waits for", nil},
 	{"addresses and names are as written", isAsWritten, "labctl console NODE logs in", nil},
 	{"its passthrough NIC has a carrier", hasCarrier, "is the cable plugged in, and is the NIC at its other end up? labctl exec NODE -- ip -br link", hasPassthrough},
 	{"its services answer over the control network", servicesAnswer, "does a firewall of the host drop what comes from the lab's bridges?", nil},
@@ -142,36 +142,6 @@ func agentAnswers(ctx context.Context, m Machine) error {
 		}
 		return err == nil, err
 	})
-}
-
-// hasBooted waits for the service manager's own word: the agent answers long before.
-func hasBooted(ctx context.Context, m Machine) error {
-	r, err := m.agent().Exec(ctx, nil, "systemctl", "is-system-running", "--wait")
-	if err != nil {
-		return err
-	}
-	state := host.Excerpt(r.Out)
-	if state == "running" {
-		return nil
-	}
-	failed, err := m.agent().Exec(ctx, nil, "systemctl", "list-units", "--failed", "--plain", "--no-legend")
-	if err != nil {
-		return err
-	}
-	return notRunning(state, host.Excerpt(r.Err), host.Excerpt(failed.Out))
-}
-
-// notRunning is that the service manager calls the system something else than
-// running: said is what it said beside that, failed are its failed units.
-func notRunning(state, said, failed string) error {
-	err := errors.New(strings.TrimSpace("the system is " + state + " " + said))
-	if failed == "" {
-		return err
-	}
-	return hinted{
-		fmt.Errorf("%w; failed units:\n    %s", err, strings.ReplaceAll(failed, "\n", "\n    ")),
-		"labctl exec NODE -- systemctl --failed lists them; once they are mended, labctl exec NODE -- systemctl reset-failed",
-	}
 }
 
 // until asks again and again, until done, an error, or the end of ctx.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -115,7 +116,7 @@ func TestNotRunning(t *testing.T) {
 		"none":         {"", "degraded said\n", "list-jobs", "reset-failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := requirements[1]
+			r := requirements[slices.IndexFunc(requirements, func(r requirement) bool { return r.what == "the system has booted" })]
 			r.met = func(context.Context, Machine) error { return notRunning("degraded", "said", test.failed) }
 			require(t, r)
 			err := waiting(t).Wait(t.Context(), func(string) {})

@@ -12,11 +12,14 @@ import (
 // Boot is what a machine needs beside its node: where its files are and how it is run.
 type Boot struct {
 	Disk    string // the node's overlay, qcow2
-	Kernel  string
+	Seed    string // an ISO image for cloud-init; "" where it is not asked
+	Kernel  string // "": the disk's own boot loader starts
 	Initrd  string
 	Cmdline string
-	Console string // what the serial console prints is kept here
-	Accel   string // topology.AccelKVM or topology.AccelTCG
+	UEFI    host.Firmware // none: a BIOS
+	NVRAM   string        // where the UEFI keeps its variables; made with the machine and gone with it
+	Console string        // what the serial console prints is kept here
+	Accel   string        // topology.AccelKVM or topology.AccelTCG
 }
 
 // How much of a TCG guest's translated code QEMU keeps: without a limit it grows
@@ -28,7 +31,7 @@ const agentChannel = "org.qemu.guest_agent.0"
 
 // parts build a domain's description, one device or property each.
 var parts = []func(topology.Node, Boot, *libvirtxml.Domain){
-	identity, compute, kernel, lifecycle, controllers, disk, nics, agent, console, entropy,
+	identity, compute, boot, lifecycle, controllers, disk, seed, nics, agent, console, entropy,
 }
 
 // Render is the description of a node's machine, a pure function of its arguments.
@@ -72,12 +75,21 @@ func compute(n topology.Node, b Boot, d *libvirtxml.Domain) {
 	}
 }
 
-func kernel(_ topology.Node, b Boot, d *libvirtxml.Domain) {
+// boot is by a kernel beside the disk, or by what is on the disk.
+func boot(_ topology.Node, b Boot, d *libvirtxml.Domain) {
 	d.OS = &libvirtxml.DomainOS{
 		Type:    &libvirtxml.DomainOSType{Arch: "x86_64", Machine: "pc", Type: "hvm"},
 		Kernel:  b.Kernel,
 		Initrd:  b.Initrd,
 		Cmdline: b.Cmdline,
+	}
+	if b.Kernel != "" {
+		return
+	}
+	d.OS.BootDevices = []libvirtxml.DomainBootDevice{{Dev: "hd"}}
+	if b.UEFI != (host.Firmware{}) {
+		d.OS.Loader = &libvirtxml.DomainLoader{Path: b.UEFI.Code, Readonly: "yes", Type: "pflash"}
+		d.OS.NVRam = &libvirtxml.DomainNVRam{NVRam: b.NVRAM, Template: b.UEFI.Variables}
 	}
 }
 
@@ -101,6 +113,20 @@ func disk(_ topology.Node, b Boot, d *libvirtxml.Domain) {
 		Source: &libvirtxml.DomainDiskSource{File: &libvirtxml.DomainDiskSourceFile{File: b.Disk}},
 		Target: &libvirtxml.DomainDiskTarget{Dev: "vda", Bus: "virtio"},
 	}}
+}
+
+// seed is a second disk, not a CD drive: every image that boots here has the driver.
+func seed(_ topology.Node, b Boot, d *libvirtxml.Domain) {
+	if b.Seed == "" {
+		return
+	}
+	d.Devices.Disks = append(d.Devices.Disks, libvirtxml.DomainDisk{
+		Device:   "disk",
+		Driver:   &libvirtxml.DomainDiskDriver{Name: "qemu", Type: "raw"},
+		Source:   &libvirtxml.DomainDiskSource{File: &libvirtxml.DomainDiskSourceFile{File: b.Seed}},
+		Target:   &libvirtxml.DomainDiskTarget{Dev: "vdb", Bus: "virtio"},
+		ReadOnly: &libvirtxml.DomainDiskReadOnly{},
+	})
 }
 
 func nics(n topology.Node, _ Boot, d *libvirtxml.Domain) {

@@ -9,7 +9,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"libvirt.org/go/libvirt"
+	"libvirt.org/go/libvirtxml"
 
+	"github.com/mami-project/labctl/host"
 	"github.com/mami-project/labctl/host/hosttest"
 	"github.com/mami-project/labctl/topology"
 )
@@ -52,23 +54,63 @@ func TestRender(t *testing.T) {
 					Accel:   accel,
 				}, demoTag())
 				must(t, err)
-				got, err := d.Marshal()
-				must(t, err)
-				golden := filepath.Join("testdata", name+".xml")
-				if *update {
-					must(t, os.MkdirAll("testdata", 0o755))
-					must(t, os.WriteFile(golden, []byte(got+"\n"), 0o644))
-				}
-				want, err := os.ReadFile(golden)
-				must(t, err)
-				if diff := cmp.Diff(string(want), got+"\n"); diff != "" {
-					t.Errorf("%s (-want +got; -update rewrites it):\n%s", golden, diff)
-				}
-				// libvirt ignores what it does not know, unless told to validate.
-				if _, err := hosttest.New(t).DomainDefineXMLFlags(got, libvirt.DOMAIN_DEFINE_VALIDATE); err != nil {
-					t.Error(err)
-				}
+				isGolden(t, name, d)
 			})
 		}
+	}
+}
+
+func TestRenderSeed(t *testing.T) {
+	n, _ := demo(t).Node("tshark")
+	d, err := Render(n, Boot{Disk: "/d", Seed: "/labs/trafic/tshark.iso", Kernel: "/k", Initrd: "/i", Console: "/c"}, demoTag())
+	must(t, err)
+	if len(d.Devices.Disks) != 2 {
+		t.Fatalf("%d disks", len(d.Devices.Disks))
+	}
+	seed := d.Devices.Disks[1]
+	if seed.ReadOnly == nil || seed.Driver.Type != "raw" || seed.Target.Dev != "vdb" || seed.Source.File.File != "/labs/trafic/tshark.iso" {
+		t.Errorf("%+v", seed)
+	}
+	got, err := d.Marshal()
+	must(t, err)
+	if _, err := hosttest.New(t).DomainDefineXMLFlags(got, libvirt.DOMAIN_DEFINE_VALIDATE); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRenderLoaders is of disks that bring their own boot loader.
+func TestRenderLoaders(t *testing.T) {
+	n, _ := demo(t).Node("tshark")
+	for name, b := range map[string]Boot{
+		"bios": {},
+		"uefi": {UEFI: host.Firmware{Code: "/usr/share/OVMF/OVMF_CODE_4M.fd", Variables: "/usr/share/OVMF/OVMF_VARS_4M.fd"}, NVRAM: "/labs/trafic/tshark.nvram"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b.Disk, b.Console, b.Accel = "/labs/trafic/tshark.qcow2", "/labs/trafic/tshark.console", topology.AccelTCG
+			d, err := Render(n, b, demoTag())
+			must(t, err)
+			isGolden(t, n.Name+"."+name, d)
+		})
+	}
+}
+
+// isGolden compares a description with the golden file of that name.
+func isGolden(t *testing.T, name string, d *libvirtxml.Domain) {
+	t.Helper()
+	got, err := d.Marshal()
+	must(t, err)
+	golden := filepath.Join("testdata", name+".xml")
+	if *update {
+		must(t, os.MkdirAll("testdata", 0o755))
+		must(t, os.WriteFile(golden, []byte(got+"\n"), 0o644))
+	}
+	want, err := os.ReadFile(golden)
+	must(t, err)
+	if diff := cmp.Diff(string(want), got+"\n"); diff != "" {
+		t.Errorf("%s (-want +got; -update rewrites it):\n%s", golden, diff)
+	}
+	// libvirt ignores what it does not know, unless told to validate.
+	if _, err := hosttest.New(t).DomainDefineXMLFlags(got, libvirt.DOMAIN_DEFINE_VALIDATE); err != nil {
+		t.Error(err)
 	}
 }

@@ -41,8 +41,12 @@ type Base struct {
 // Manifest is what is known of a base image; it stands beside its files.
 type Manifest struct {
 	Format      int               `json:"format"`
-	Recipe      string            `json:"recipe"` // or the name that a lab's file gives a ready image
-	Digest      string            `json:"digest"` // of the recipe and its inputs, or of a ready image and how it is used
+	Recipe      string            `json:"recipe"`           // or the name that a lab's file gives a ready image
+	Digest      string            `json:"digest"`           // of the recipe and its inputs, or of a ready image and how it is used
+	Keys        map[string]any    `json:"keys,omitempty"`   // the recipe whole, by its keys
+	Inputs      map[string]Input  `json:"inputs,omitempty"` // what came from outside beside packages, by its place in the image
+	Epoch       int64             `json:"epoch,omitempty"`  // the time of all that was made: seconds since 1970
+	Source      string            `json:"source,omitempty"` // SHA-256 of the ready image that was brought; "" where a recipe made it
 	System      string            `json:"system,omitempty"`
 	Release     string            `json:"release,omitempty"`
 	Guest       string            `json:"guest"`          // GuestDebian, GuestAlpine or GuestCloudInit
@@ -54,6 +58,12 @@ type Manifest struct {
 	DiskBytes   int64             `json:"diskBytes"`      // what the disk holds when unpacked: the least a node's disk can have
 	Files       map[string]Sum    `json:"files"`
 	Packages    map[string]string `json:"packages"` // versions by name
+}
+
+// Input is something from outside which went into a base image.
+type Input struct {
+	From string `json:"from"` // as the recipe has it
+	Sum
 }
 
 // Sum identifies the content of a file.
@@ -83,10 +93,16 @@ func (b Base) Bytes() int64 {
 	return n
 }
 
-// NotBuilt says that the cache holds no base image of a recipe.
-type NotBuilt struct{ Recipe string }
+// NotBuilt says that the cache holds no base image of a recipe or of a ready image.
+type NotBuilt struct {
+	Recipe string // or the name of the ready image
+	Path   string // of the ready image; "" for a recipe
+}
 
 func (e NotBuilt) Error() string {
+	if e.Path != "" {
+		return fmt.Sprintf("the image %s (%s) is not in the cache\n  labctl up imports it", e.Recipe, e.Path)
+	}
 	return fmt.Sprintf("the base image %s is not built\n  labctl image build %s", e.Recipe, e.Recipe)
 }
 
@@ -95,7 +111,10 @@ type Corrupt struct{ Recipe, File, What string }
 
 func (e Corrupt) Error() string {
 	remedy := "labctl image prune" // no recipe makes it any more
-	if r, err := BuiltIn(e.Recipe); err == nil && r.ID() == filepath.Base(filepath.Dir(e.File)) {
+	switch r, err := BuiltIn(e.Recipe); {
+	case err != nil:
+		remedy += ", then labctl up, which makes or imports it again"
+	case r.ID() == filepath.Base(filepath.Dir(e.File)):
 		remedy = "labctl image build " + e.Recipe
 	}
 	return fmt.Sprintf("the base image %s is corrupt: %s %s\n  %s", e.Recipe, e.File, e.What, remedy)
@@ -104,13 +123,18 @@ func (e Corrupt) Error() string {
 // Find returns the base image of a recipe out of the cache dir; its files are not
 // read. The error is a NotBuilt or a Corrupt where it is either.
 func Find(dir string, r Recipe) (Base, error) {
-	folder := filepath.Join(dir, r.ID())
+	return findBase(filepath.Join(dir, r.ID()), r.Digest(), NotBuilt{Recipe: r.argument()})
+}
+
+// findBase returns the base image in a folder, which is of that digest; its error is
+// missing where there is none.
+func findBase(folder, digest string, missing NotBuilt) (Base, error) {
 	if _, err := os.Stat(filepath.Join(folder, manifestFile)); errors.Is(err, fs.ErrNotExist) {
-		return Base{}, NotBuilt{r.Name}
+		return Base{}, missing
 	}
 	b, err := readBase(folder)
-	if err == nil && b.Digest != r.Digest() {
-		err = Corrupt{r.Name, filepath.Join(b.Dir, manifestFile), "is of another recipe"}
+	if err == nil && b.Digest != digest {
+		err = Corrupt{missing.Recipe, filepath.Join(b.Dir, manifestFile), "is of another recipe"}
 	}
 	return b, err
 }
@@ -179,12 +203,20 @@ func readBase(dir string) (Base, error) {
 	if err := json.Unmarshal(text, &b.Manifest); err != nil {
 		return Base{}, Corrupt{name, path, "cannot be read: " + err.Error()}
 	}
-	for _, f := range []string{diskFile, kernelFile, initrdFile} {
+	for _, f := range b.needs() {
 		if b.Files[f].SHA256 == "" {
 			return Base{}, Corrupt{name, path, "lacks " + f}
 		}
 	}
 	return b, nil
+}
+
+// needs are the files that a base image cannot do without.
+func (m Manifest) needs() []string {
+	if m.Boot == BootBIOS || m.Boot == BootUEFI {
+		return []string{diskFile}
+	}
+	return []string{diskFile, kernelFile, initrdFile}
 }
 
 // Verify compares every file of the base with what was built; the error names those that differ.

@@ -75,14 +75,14 @@ func TestDebianNodeIsFitForTrafic(t *testing.T) {
 	m.prints(login("ls -F ~/share"), "flows@")
 }
 
-// looksRight looks for what holds for every node.
-func looksRight(m *guestMachine, l topology.Lab, n topology.Node) {
+// looksLikeNode looks for what holds for a node on any image.
+func looksLikeNode(m *guestMachine, l topology.Lab, n topology.Node) {
 	m.t.Helper()
 	m.prints("hostname", n.Name)
 	m.prints("cat /etc/hosts", strings.TrimSpace(HostsFile(l, n)))
 	m.prints("cat /etc/machine-id", strings.ReplaceAll(n.UUID, "-", ""))
-	for i, c := range n.NICs {
-		link := fmt.Sprintf("eth%d", i)
+	for _, c := range n.NICs {
+		link := m.link(c)
 		want := ""
 		if c.Address.IsValid() {
 			want = c.Address.String()
@@ -94,7 +94,17 @@ func looksRight(m *guestMachine, l topology.Lab, n topology.Node) {
 		}
 	}
 	m.prints("sysctl -n net.ipv4.conf.all.arp_ignore net.ipv4.conf.all.arp_announce net.ipv6.conf.all.disable_ipv6", "1\n2\n1")
+	// the file system fills the disk, but for its own tables
+	var mib int64
+	if _, err := fmt.Sscan(m.sh("df --output=size --block-size=1M / | tail -n1"), &mib); err != nil || mib < n.DiskBytes>>20*95/100 {
+		m.t.Errorf("df shows %d MiB of %d, %v", mib, n.DiskBytes>>20, err)
+	}
+}
 
+// looksRight looks for what holds for every node on a recipe's image.
+func looksRight(m *guestMachine, l topology.Lab, n topology.Node) {
+	m.t.Helper()
+	looksLikeNode(m, l, n)
 	services := ""
 	for _, s := range n.Services {
 		services += s + "\n"
@@ -109,18 +119,19 @@ func looksRight(m *guestMachine, l topology.Lab, n topology.Node) {
 	m.prints("getent passwd root | cut -d: -f7", "/bin/bash")
 	m.prints("getent shadow root | cut -d: -f2", "*")
 	m.prints("for p in iperf3 dumpcap tshark influxd chronyd socat ethtool curl; do command -v $p >/dev/null || echo $p; done", "")
-	// the file system fills the disk, but for its own tables
-	var mib int64
-	if _, err := fmt.Sscan(m.sh("df --output=size --block-size=1M / | tail -n1"), &mib); err != nil || mib < n.DiskBytes>>20*95/100 {
-		m.t.Errorf("df shows %d MiB of %d, %v", mib, n.DiskBytes>>20, err)
-	}
+}
+
+// link is the name that the guest gives a NIC, which is not the same in every image.
+func (m *guestMachine) link(c topology.NIC) string {
+	m.t.Helper()
+	return m.sh("grep -l " + c.MAC.String() + " /sys/class/net/*/address | cut -d/ -f5")
 }
 
 // captures looks at the capture NIC: it takes all and says nothing.
 func captures(m *guestMachine, n topology.Node) {
 	m.t.Helper()
 	c, _ := n.Capture()
-	link := m.sh("grep -l " + c.MAC.String() + " /sys/class/net/*/address | cut -d/ -f5")
+	link := m.link(c)
 	flags := m.sh("ip -oneline link show dev " + link)
 	for _, f := range []string{"NOARP", "PROMISC", "UP"} {
 		if !strings.Contains(flags, f) {

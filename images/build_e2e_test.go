@@ -22,7 +22,7 @@ func bootable(t *testing.T, more ...string) Recipe {
 	t.Helper()
 	r := builtIn(t, "debian-slim")
 	r.Name, r.Start = "tiny", nil
-	r.Packages = append([]string{"linux-image-amd64", "busybox-static"}, more...)
+	r.Packages = append([]string{"linux-image-cloud-amd64", "busybox-static"}, more...)
 	return r
 }
 

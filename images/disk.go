@@ -59,8 +59,8 @@ func (d Disk) Create(ctx context.Context) error {
 	if s, err := d.State(ctx); s == host.Present || err != nil {
 		return err
 	}
-	if d.Bytes < d.Base.DiskBytes {
-		return fmt.Errorf("%d MiB are too few: the image %s needs %d MiB", d.Bytes>>20, d.Base.Recipe, d.Base.DiskBytes>>20)
+	if err := d.Fits(); err != nil {
+		return err
 	}
 	if err := d.removeParts(); err != nil {
 		return err
@@ -70,9 +70,17 @@ func (d Disk) Create(ctx context.Context) error {
 		err = host.PutInPlace(d.part(), d.Path)
 	}
 	if err != nil {
-		err = d.full(err)
+		err = full(filepath.Dir(d.Path), err)
 	}
 	return errors.Join(err, d.removeParts())
+}
+
+// Fits refuses a size that the base cannot have.
+func (d Disk) Fits() error {
+	if d.Bytes < d.Base.DiskBytes {
+		return fmt.Errorf("%d MiB are too few: the image %s needs %d MiB", d.Bytes>>20, d.Base.Recipe, d.Base.DiskBytes>>20)
+	}
+	return d.growable()
 }
 
 // Destroy removes the disk and what an interrupted run left of it.
@@ -86,37 +94,49 @@ func (d Disk) removeParts() error {
 
 // write makes the whole disk under its name for parts.
 func (d Disk) write(ctx context.Context) error {
-	files, err := d.Files()
-	if err != nil {
-		return err
+	var files []File
+	if d.Base.Configure == "" || d.Base.Configure == ConfigureDisk {
+		var err error
+		if files, err = d.Files(); err != nil {
+			return err
+		}
 	}
 	if err := os.Mkdir(d.scratch(), 0o700); err != nil {
 		return err
 	}
-	err = run(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", d.Base.Disk(), d.part(), strconv.FormatInt(d.Bytes, 10))
+	err := run(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", d.Base.Disk(), d.part(), strconv.FormatInt(d.Bytes, 10))
 	if err != nil {
 		return err
 	}
-	e, err := openExport(ctx, d.part(), d.Bytes)
+	root, err := d.grow(ctx)
+	if err != nil || !d.writes() {
+		return err
+	}
+	e, err := serve(ctx, d.part(), part{Start: root.Start, Bytes: root.Bytes, writable: true})
 	if err != nil {
 		return err
 	}
-	err = fill(ctx, e.Path, d.scratch(), files)
+	if err = run(ctx, "resize2fs", e.Path); err == nil && d.Base.Configure != ConfigureAgent {
+		err = inject(ctx, e.Path, d.scratch(), files)
+	}
 	return errors.Join(err, e.Close())
 }
 
-// fill grows the file system to the disk's size and writes the files into it,
-// which are read back.
-func fill(ctx context.Context, disk, scratch string, files []File) error {
-	if err := run(ctx, "resize2fs", disk); err != nil {
-		return err
+// writes says that the root file system is written to: cloud-init does all by
+// itself, and before the agent there is only room to be made.
+func (d Disk) writes() bool {
+	switch d.Base.Configure {
+	case ConfigureSeed:
+		return false
+	case ConfigureAgent:
+		return d.Bytes > d.Base.DiskBytes
+	default:
+		return true
 	}
-	return inject(ctx, disk, scratch, files)
 }
 
-// full tells whether err is for want of room, which programs tell in many ways or not at all.
-func (d Disk) full(err error) error {
-	dir := filepath.Dir(d.Path)
+// full tells whether err is for want of room in dir, which programs tell in many ways or not at all.
+func full(dir string, err error) error {
 	var s unix.Statfs_t
 	if unix.Statfs(dir, &s) != nil || s.Bavail*uint64(s.Bsize) > 4<<20 {
 		return err

@@ -28,15 +28,27 @@ const exportTime = 30 * time.Second
 
 // openExport serves the QCOW2 image disk of that size, for writing.
 func openExport(ctx context.Context, disk string, size int64) (*export, error) {
+	return serve(ctx, disk, part{Bytes: size, writable: true})
+}
+
+// part is what an export shows of a disk: bytes from Start on.
+type part struct {
+	Start, Bytes int64
+	writable     bool
+}
+
+// serve exports a part of the QCOW2 image disk.
+func serve(ctx context.Context, disk string, p part) (*export, error) {
 	e := &export{point: disk + ".raw", ended: make(chan error, 1)}
 	if err := os.WriteFile(e.point, nil, 0o600); err != nil {
 		return nil, err
 	}
 	c, err := command(ctx, "qemu-storage-daemon",
 		// flushed once, at the end
-		"--blockdev", "driver=file,node-name=file,cache.no-flush=on,filename="+escape(disk),
-		"--blockdev", "driver=qcow2,node-name=disk,file=file,cache.no-flush=on,discard=unmap,detect-zeroes=unmap",
-		"--export", "type=fuse,id=disk,node-name=disk,writable=on,mountpoint="+escape(e.point))
+		"--blockdev", "driver=file,node-name=file,cache.no-flush=on,filename="+escape(disk)+p.readOnly(),
+		"--blockdev", "driver=qcow2,node-name=disk,file=file,cache.no-flush=on,discard=unmap,detect-zeroes=unmap"+p.readOnly(),
+		"--blockdev", fmt.Sprintf("driver=raw,node-name=part,file=disk,cache.no-flush=on,discard=unmap,detect-zeroes=unmap,offset=%d,size=%d", p.Start, p.Bytes)+p.readOnly(),
+		"--export", "type=fuse,id=part,node-name=part,writable="+onOff(p.writable)+",mountpoint="+escape(e.point))
 	if err != nil {
 		return nil, errors.Join(err, os.Remove(e.point))
 	}
@@ -60,10 +72,20 @@ func openExport(ctx context.Context, disk string, size int64) (*export, error) {
 		return nil, errors.Join(err, os.Remove(e.point))
 	}
 	e.Path = fmt.Sprintf("/proc/%d/root%s", c.Process.Pid, e.point)
-	if err := e.served(ctx, size); err != nil {
+	if err := e.served(ctx, p.Bytes); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
+}
+
+// readOnly is what has QEMU open an image for reading only, in its option syntax.
+func (p part) readOnly() string { return ",read-only=" + onOff(!p.writable) }
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
 }
 
 // served waits until the plain file has the disk's size.

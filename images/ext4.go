@@ -17,7 +17,7 @@ import (
 // inject writes files into the ext4 file system in disk and reads them back.
 // scratch is an empty folder for what passes between.
 func inject(ctx context.Context, disk, scratch string, files []File) error {
-	there, err := look(ctx, disk, files)
+	there, labelled, err := look(ctx, disk, files)
 	if err != nil {
 		return err
 	}
@@ -25,20 +25,34 @@ func inject(ctx context.Context, disk, scratch string, files []File) error {
 	if err != nil {
 		return err
 	}
+	var labels map[string][]byte
+	if labelled {
+		if labels, err = newLabels(ctx, disk, scratch, files, there); err != nil {
+			return err
+		}
+		more, err := labelScript(scratch, labels)
+		if err != nil {
+			return err
+		}
+		script += more
+	}
 	if _, err := debugfs(ctx, disk, scratch, script, "-w"); err != nil {
 		return err
 	}
 	// its exit code does not tell whether it wrote: look
-	return readBack(ctx, disk, scratch, files)
+	return errors.Join(readBack(ctx, disk, scratch, files), checkLabels(ctx, disk, scratch, labels))
 }
 
-// look tells which of the files and of the folders above them are in disk.
-func look(ctx context.Context, disk string, files []File) (map[string]bool, error) {
-	there := make(map[string]bool)
+// look tells which of the files and of the folders above them are in disk, and
+// whether files there have security labels.
+func look(ctx context.Context, disk string, files []File) (there map[string]bool, labelled bool, err error) {
+	there = make(map[string]bool)
 	var b strings.Builder
+	askLabel := "ea_get / " + labelName
+	fmt.Fprintln(&b, askLabel)
 	for _, f := range files {
 		if err := errors.Join(plainPath(f.Path), plainLink(f)); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		for _, p := range append(parents(f.Path), f.Path) {
 			if _, asked := there[p]; !asked {
@@ -49,13 +63,13 @@ func look(ctx context.Context, disk string, files []File) (map[string]bool, erro
 	}
 	out, err := debugfs(ctx, disk, "", b.String())
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	said := answers(out)
 	for p := range there {
 		there[p] = strings.Contains(said["stat "+p], "Inode:")
 	}
-	return there, nil
+	return there, strings.Contains(said[askLabel], labelName), nil
 }
 
 // writeScript returns debugfs's commands that write the files, whose contents it
@@ -120,7 +134,7 @@ func readBack(ctx context.Context, disk, scratch string, files []File) error {
 }
 
 func checkLink(f File, got, target string) error {
-	if !strings.Contains(target, "Inode:") {
+	if f.Link != nowhere && !strings.Contains(target, "Inode:") {
 		return fmt.Errorf("the image has no %s", f.Link)
 	}
 	if !strings.Contains(got, `link dest: "`+f.Link+`"`) {

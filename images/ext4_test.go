@@ -89,7 +89,7 @@ func TestInjectIntoFullFileSystem(t *testing.T) {
 func TestInjectRefusesNamesThatDebugfsMisreads(t *testing.T) {
 	for _, p := range []string{"etc/hosts", "/etc/a b", "/etc/\"a\"", "/etc/a\nrm /etc/hosts"} {
 		for _, f := range []File{{Path: p}, {Path: "/etc/link", Link: p}} {
-			if _, err := look(t.Context(), "none", []File{f}); err == nil || strings.Contains(err.Error(), "debugfs") {
+			if _, _, err := look(t.Context(), "none", []File{f}); err == nil || strings.Contains(err.Error(), "debugfs") {
 				t.Errorf("%+v: %v", f, err)
 			}
 		}
@@ -106,5 +106,50 @@ func TestCommandNotInstalled(t *testing.T) {
 	}
 	if _, err := exec.LookPath("sh"); err == nil {
 		t.Error("PATH was not empty")
+	}
+}
+
+// Where the guest has SELinux, a file has the label of the one that it replaces, a
+// new one that of its folder, as if it had been written in the guest.
+func TestInjectKeepsSecurityLabels(t *testing.T) {
+	disk, scratch := fileSystem(t, "8M"), t.TempDir()
+	was := map[string][]byte{
+		"/":          []byte("system_u:object_r:root_t:s0\x00"),
+		"/etc":       []byte("system_u:object_r:etc_t:s0\x00"),
+		"/etc/hosts": []byte("system_u:object_r:net_conf_t:s0\x00"),
+	}
+	script, err := labelScript(scratch, was)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := debugfs(t.Context(), disk, scratch, script, "-w"); err != nil {
+		t.Fatal(err)
+	}
+	err = inject(t.Context(), disk, t.TempDir(), []File{
+		{Path: "/etc/hosts", Mode: 0o644, Data: []byte("127.0.0.1 localhost\n")},
+		{Path: "/etc/ssh/keys/key", Mode: 0o600, Data: []byte("secret\n")},
+		{Path: "/root/.ssh/id", Mode: 0o600},
+		{Path: "/etc/link", Link: "/etc/hosts"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := readLabels(t.Context(), disk, t.TempDir(), []string{"/", "/etc", "/etc/hosts", "/etc/link", "/etc/ssh", "/etc/ssh/keys", "/etc/ssh/keys/key", "/root", "/root/.ssh/id"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p, want := range map[string]string{
+		"/etc/hosts": "net_conf_t", "/etc/link": "etc_t", "/etc/ssh": "etc_t", "/etc/ssh/keys": "etc_t", "/etc/ssh/keys/key": "etc_t",
+		"/root": "root_t", "/root/.ssh/id": "root_t", "/etc": "etc_t", "/": "root_t",
+	} {
+		if label := "system_u:object_r:" + want + ":s0\x00"; string(got[p]) != label {
+			t.Errorf("%s is labelled %q, want %q", p, got[p], label)
+		}
+	}
+	if err := checkLabels(t.Context(), disk, t.TempDir(), map[string][]byte{"/etc": was["/"]}); err == nil {
+		t.Error("another label is not seen")
+	}
+	if err := run(t.Context(), "e2fsck", "-fn", disk); err != nil {
+		t.Error(err)
 	}
 }

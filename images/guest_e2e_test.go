@@ -48,19 +48,25 @@ func boot(t testing.TB, l topology.Lab, n topology.Node, k Keys, b Base, netdevs
 	dir := t.TempDir()
 	d := Disk{
 		Node: n.Name, Path: filepath.Join(dir, "disk.qcow2"), Base: b, Bytes: n.DiskBytes,
-		Files: func() ([]File, error) { return GuestFiles(l, n, k) },
+		Files: func() ([]File, error) { return filesFor(l, n, k, b) },
 	}
 	if err := d.Create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	return launch(t, n, netdevs, append(loader(t, b), "-drive", "if=virtio,format=qcow2,file="+d.Path)...)
+}
+
+// launch starts a node's machine; more are QEMU's arguments that say what it boots from.
+func launch(t testing.TB, n topology.Node, netdevs []string, more ...string) *guestMachine {
+	t.Helper()
+	dir := t.TempDir()
 	socket, serial := filepath.Join(dir, "agent"), filepath.Join(dir, "serial")
-	args := []string{
+	args := append([]string{
 		"-accel", "tcg,thread=multi,tb-size=64", "-M", "pc", "-m", fmt.Sprint(n.MemoryMiB), "-nodefaults", "-display", "none",
-		"-kernel", b.KernelPath(), "-initrd", b.InitrdPath(), "-append", b.CommandLine,
-		"-drive", "if=virtio,format=qcow2,file=" + d.Path, "-serial", "file:" + serial, "-device", "virtio-rng-pci",
+		"-serial", "file:" + serial, "-device", "virtio-rng-pci",
 		"-device", "virtio-serial", "-chardev", "socket,id=agent,server=on,wait=off,path=" + socket,
 		"-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
-	}
+	}, more...)
 	for i, c := range n.NICs {
 		model := "virtio-net-pci"
 		if c.Kind != topology.KindVirtio {
@@ -94,6 +100,40 @@ func boot(t testing.TB, l topology.Lab, n topology.Node, k Keys, b Base, netdevs
 	return m
 }
 
+// filesFor are those that a node on the base gets.
+func filesFor(l topology.Lab, n topology.Node, k Keys, b Base) ([]File, error) {
+	own, err := GuestFiles(l, n, k, b.Guest)
+	if err != nil || b.Source == "" {
+		return own, err
+	}
+	ready, err := ReadyFiles(b.Guest)
+	return append(ready, own...), err
+}
+
+// loader is how QEMU starts a machine on the base.
+func loader(t testing.TB, b Base) []string {
+	t.Helper()
+	switch b.Boot {
+	case BootBIOS:
+		return nil
+	case BootUEFI:
+		variables := filepath.Join(t.TempDir(), "nvram")
+		text, err := os.ReadFile("/usr/share/OVMF/OVMF_VARS_4M.fd")
+		if err == nil {
+			err = os.WriteFile(variables, text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []string{
+			"-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
+			"-drive", "if=pflash,format=raw,file=" + variables,
+		}
+	default:
+		return []string{"-kernel", b.KernelPath(), "-initrd", b.InitrdPath(), "-append", b.CommandLine}
+	}
+}
+
 func (m *guestMachine) wait(what string, done func() bool) {
 	m.t.Helper()
 	for end := time.Now().Add(bootTime); !done(); time.Sleep(20 * time.Millisecond) {
@@ -109,7 +149,7 @@ func (m *guestMachine) sync() {
 	id := 0
 	m.wait("the agent answers", func() bool {
 		id++
-		_ = m.agent.SetDeadline(time.Now().Add(time.Second))
+		_ = m.agent.SetDeadline(time.Now().Add(time.Duration(min(id, 10)) * time.Second)) // a busy host's guests answer late
 		fmt.Fprintf(m.agent, "\xff{\"execute\":\"guest-sync\",\"arguments\":{\"id\":%d}}\n", id)
 		for {
 			line, err := m.lines.ReadString('\n')

@@ -21,8 +21,8 @@ type File struct {
 }
 
 // GuestFiles are the files that make the image into the node: names, addresses,
-// keys and services. The lab's keys must be there.
-func GuestFiles(l topology.Lab, n topology.Node, k Keys) ([]File, error) {
+// keys and services; guest is the image's, as GuestAlpine. The lab's keys must be there.
+func GuestFiles(l topology.Lab, n topology.Node, k Keys, guest string) ([]File, error) {
 	hostKey, err := os.ReadFile(k.hostKey(n.Name))
 	if err != nil {
 		return nil, err
@@ -31,7 +31,7 @@ func GuestFiles(l topology.Lab, n topology.Node, k Keys) ([]File, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := append(plainFiles(l, n),
+	files := append(plainFiles(l, n, guest),
 		File{Path: "/etc/ssh/ssh_host_ed25519_key", Mode: 0o600, Data: hostKey},
 		File{Path: "/root/.ssh/authorized_keys", Mode: 0o600, Data: authorized},
 	)
@@ -54,20 +54,29 @@ func GuestFiles(l topology.Lab, n topology.Node, k Keys) ([]File, error) {
 }
 
 // plainFiles are those of the files that hold no key, a pure function of the lab.
-func plainFiles(l topology.Lab, n topology.Node) []File {
+func plainFiles(l topology.Lab, n topology.Node, guest string) []File {
 	files := []File{
 		{Path: "/etc/hostname", Mode: 0o644, Data: []byte(n.Name + "\n")},
 		{Path: "/etc/hosts", Mode: 0o644, Data: []byte(HostsFile(l, n))},
 		{Path: "/etc/labctl/network", Mode: 0o644, Data: networkFile(l, n)},
-		{Path: "/etc/machine-id", Mode: 0o444, Data: []byte(strings.ReplaceAll(n.UUID, "-", "") + "\n")},
 	}
-	for _, s := range n.Services {
-		files = append(files, File{
-			Path: "/etc/systemd/system/multi-user.target.wants/" + s + ".service",
-			Link: "/usr/lib/systemd/system/" + s + ".service",
-		})
+	if guest != GuestDebian {
+		files = append(files, enabled(n.Services, "/etc/runlevels/default/", "/etc/init.d/", "")...)
 	}
-	return files
+	if guest == GuestAlpine { // has no machine-id
+		return files
+	}
+	files = append(files, File{Path: "/etc/machine-id", Mode: 0o444, Data: []byte(strings.ReplaceAll(n.UUID, "-", "") + "\n")})
+	return append(files, enabled(n.Services, "/etc/systemd/system/multi-user.target.wants/", "/usr/lib/systemd/system/", ".service")...)
+}
+
+// enabled are the links in a folder of the service manager's that make services start at boot.
+func enabled(services []string, in, from, ext string) []File {
+	var links []File
+	for _, s := range services {
+		links = append(links, File{Path: in + s + ext, Link: from + s + ext})
+	}
+	return links
 }
 
 // HostsFile is a node's /etc/hosts.
@@ -82,7 +91,7 @@ func HostsFile(l topology.Lab, n topology.Node) string {
 // lastResort is the metric of routes that any other goes before.
 const lastResort = 1 << 16
 
-// networkFile is what the guest's network script reads: see guest/systemd/usr/lib/labctl/network.
+// networkFile is what the guest's network script reads: see guest/common/usr/lib/labctl/network.
 func networkFile(l topology.Lab, n topology.Node) []byte {
 	var b bytes.Buffer
 	for _, c := range n.NICs {

@@ -18,8 +18,27 @@ func TestPlainFilesOfBuiltInLab(t *testing.T) {
 	l := builtInLab(t)
 	for _, n := range l.Nodes {
 		t.Run(n.Name, func(t *testing.T) {
-			golden(t, filepath.Join("testdata", n.Name+".golden"), show(plainFiles(l, n)))
+			golden(t, filepath.Join("testdata", n.Name+".golden"), show(plainFiles(l, n, GuestDebian)))
 		})
+	}
+}
+
+// On Alpine a node differs by what its service manager reads, and by nothing else.
+func TestPlainFilesOfAlpine(t *testing.T) {
+	l := builtInLab(t)
+	for _, n := range l.Nodes {
+		var want []File
+		for _, f := range plainFiles(l, n, GuestDebian) {
+			if f.Link == "" && f.Path != "/etc/machine-id" {
+				want = append(want, f)
+			}
+		}
+		for _, s := range n.Services {
+			want = append(want, File{Path: "/etc/runlevels/default/" + s, Link: "/etc/init.d/" + s})
+		}
+		if diff := cmp.Diff(want, plainFiles(l, n, GuestAlpine)); diff != "" {
+			t.Errorf("%s: %s", n.Name, diff)
+		}
 	}
 }
 
@@ -56,7 +75,7 @@ func TestGuestFilesHoldTheNodesKeys(t *testing.T) {
 	k := madeKeys(t, l)
 	for _, n := range l.Nodes {
 		t.Run(n.Name, func(t *testing.T) {
-			files, err := GuestFiles(l, n, k)
+			files, err := GuestFiles(l, n, k, GuestDebian)
 			if err != nil {
 				t.Fatal(err)
 			}

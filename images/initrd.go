@@ -3,9 +3,12 @@ package images
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	_ "embed"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"slices"
@@ -19,6 +22,9 @@ var modules = []string{
 	"crc32c_generic", "ext4", // ext4 asks for crc32c by name: no dependency names it
 }
 
+// spare are those of the modules that not every kernel has, nor needs.
+var spare = []string{"virtio_rng", "pvpanic-mmio", "crc32c_generic"}
+
 // initScript is the initrd's /init.
 //
 //go:embed init.sh
@@ -27,16 +33,20 @@ var initScript string
 // writeInitrd writes the initrd for the kernel whose modules are under root: a
 // cpio archive, not compressed since unpacking costs more than reading it.
 func writeInitrd(w io.Writer, root *os.Root, kernel string) error {
-	dir := path.Join("usr/lib/modules", kernel)
+	dir := path.Join("lib/modules", kernel)
 	deps, err := root.ReadFile(path.Join(dir, "modules.dep"))
 	if err != nil {
 		return err
 	}
-	order, err := loadOrder(deps, modules)
+	builtIn, err := root.ReadFile(path.Join(dir, "modules.builtin"))
 	if err != nil {
 		return err
 	}
-	busybox, err := root.ReadFile("usr/bin/busybox")
+	order, err := loadOrder(deps, builtIn, modules)
+	if err != nil {
+		return err
+	}
+	busybox, err := staticBusybox(root)
 	if err != nil {
 		return err
 	}
@@ -51,15 +61,41 @@ func writeInitrd(w io.Writer, root *os.Root, kernel string) error {
 		if err != nil {
 			return err
 		}
-		c.add(fmt.Sprintf("modules/%02d-%s", i, path.Base(m)), 0o100644, text)
+		if strings.HasSuffix(m, ".gz") {
+			if text, err = gunzip(text); err != nil {
+				return fmt.Errorf("%s: %w", m, err)
+			}
+		}
+		c.add(fmt.Sprintf("modules/%02d-%s.ko", i, moduleName(m)), 0o100644, text)
 	}
 	c.add("TRAILER!!!", 0, nil)
 	return c.err
 }
 
+// staticBusybox is the initrd's shell: Alpine's, or Debian's.
+func staticBusybox(root *os.Root) ([]byte, error) {
+	text, err := root.ReadFile("bin/busybox.static")
+	if errors.Is(err, fs.ErrNotExist) {
+		text, err = root.ReadFile("usr/bin/busybox")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w\n  a recipe names busybox-static among its packages", err)
+	}
+	return text, nil
+}
+
+func gunzip(packed []byte) ([]byte, error) {
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(z)
+}
+
 // loadOrder returns the files, out of the text of a modules.dep, of the modules
-// named and of those they need, each after what it needs.
-func loadOrder(deps []byte, names []string) ([]string, error) {
+// named and of those they need, each after what it needs; those in the text of a
+// modules.builtin need no loading.
+func loadOrder(deps, builtIn []byte, names []string) ([]string, error) {
 	type module struct {
 		file  string
 		needs []string
@@ -73,9 +109,16 @@ func loadOrder(deps []byte, names []string) ([]string, error) {
 	if err := lines.Err(); err != nil {
 		return nil, err
 	}
+	in := make(map[string]bool)
+	for file := range strings.Lines(string(builtIn)) {
+		in[moduleName(strings.TrimSpace(file))] = true
+	}
 	var order []string
 	for _, name := range names {
 		m, ok := known[moduleName(name)]
+		if in[moduleName(name)] || !ok && slices.Contains(spare, name) {
+			continue
+		}
 		if !ok {
 			return nil, fmt.Errorf("the kernel has no module %s", name)
 		}
@@ -97,7 +140,8 @@ func reversed(s []string) []string {
 
 // moduleName is a module's name as the kernel has it, from its file's.
 func moduleName(file string) string {
-	return strings.ReplaceAll(strings.TrimSuffix(path.Base(file), ".ko"), "-", "_")
+	name, _, _ := strings.Cut(path.Base(file), ".ko") // and how it is packed
+	return strings.ReplaceAll(name, "-", "_")
 }
 
 // cpio writes the kernel's initramfs format, "newc".

@@ -18,7 +18,7 @@ kernel/drivers/net/net-failover.ko:
 `
 
 func TestLoadOrder(t *testing.T) {
-	got, err := loadOrder([]byte(modulesDep), []string{"virtio_blk", "net_failover", "virtio"})
+	got, err := loadOrder([]byte(modulesDep), nil, []string{"virtio_blk", "net_failover", "virtio"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,8 +31,20 @@ func TestLoadOrder(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := loadOrder([]byte(modulesDep), []string{"floppy"}); err == nil {
+	if _, err := loadOrder([]byte(modulesDep), nil, []string{"floppy"}); err == nil {
 		t.Error("a module that the kernel has not is accepted")
+	}
+}
+
+// Alpine's kernel packs its modules, has some built in, and lacks some that only help.
+func TestLoadOrderOfAnotherKernel(t *testing.T) {
+	dep := "kernel/fs/ext4/ext4.ko.gz: kernel/lib/crc16.ko.gz\nkernel/lib/crc16.ko.gz:\n"
+	got, err := loadOrder([]byte(dep), []byte("kernel/drivers/virtio/virtio_pci.ko\n"), []string{"virtio_pci", "pvpanic-mmio", "ext4"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"kernel/lib/crc16.ko.gz", "kernel/fs/ext4/ext4.ko.gz"}, got); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -58,7 +70,7 @@ kernel/net/core/failover.ko:
 `
 
 func TestInitrdLoadsWhatTheDiskNeeds(t *testing.T) {
-	order, err := loadOrder([]byte(kernelDep), modules)
+	order, err := loadOrder([]byte(kernelDep), nil, modules)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,8 +89,8 @@ func TestInitrdLoadsWhatTheDiskNeeds(t *testing.T) {
 }
 
 func TestInitrd(t *testing.T) {
-	lib := "usr/lib/modules/6.1.0/"
-	files := map[string]string{"usr/bin/busybox": "BUSYBOX", lib + "modules.dep": ""}
+	lib := "lib/modules/6.1.0/"
+	files := map[string]string{"usr/bin/busybox": "BUSYBOX", lib + "modules.dep": "", lib + "modules.builtin": ""}
 	for _, m := range modules {
 		files[lib+"modules.dep"] += "kernel/" + m + ".ko:\n"
 		files[lib+"kernel/"+m+".ko"] = "the module " + m
@@ -97,7 +109,7 @@ func TestInitrd(t *testing.T) {
 		t.Error("init or busybox is not as it should be")
 	}
 	for i, m := range modules {
-		if name := "modules/0" + strconv.Itoa(i) + "-" + m + ".ko"; got[name] != "the module "+m {
+		if name := "modules/0" + strconv.Itoa(i) + "-" + moduleName(m) + ".ko"; got[name] != "the module "+m {
 			t.Errorf("%s holds %q", name, got[name])
 		}
 	}
@@ -142,7 +154,7 @@ func readCPIO(t *testing.T, b []byte) map[string]string {
 
 // The script must parse: a machine with a broken one only panics.
 func TestScriptsParse(t *testing.T) {
-	scripts := []string{"init.sh", "guest/systemd/usr/lib/labctl/agent", "guest/systemd/usr/lib/labctl/network"}
+	scripts := []string{"init.sh", "guest/common/usr/lib/labctl/agent", "guest/common/usr/lib/labctl/network", "apk.sh"}
 	for _, s := range scripts {
 		c, err := command(t.Context(), "sh", "-n", filepath.FromSlash(s))
 		if err != nil {

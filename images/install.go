@@ -13,8 +13,16 @@ import (
 	"syscall"
 )
 
-// install unpacks and configures Debian with the recipe's packages in the new folder tree.
+// install installs the recipe's system with its packages in the new folder tree.
 func install(ctx context.Context, tree string, r Recipe, o Options) error {
+	if r.System == GuestAlpine {
+		return installAlpine(ctx, tree, r, o)
+	}
+	return installDebian(ctx, tree, r, o)
+}
+
+// installDebian unpacks and configures Debian with the recipe's packages in the new folder tree.
+func installDebian(ctx context.Context, tree string, r Recipe, o Options) error {
 	// the files that mmdebstrap reads, beside the tree
 	dir := filepath.Dir(tree)
 	options := filepath.Join(dir, "apt.conf")
@@ -26,7 +34,7 @@ func install(ctx context.Context, tree string, r Recipe, o Options) error {
 		"--quiet", "--mode=root", "--format=directory", "--variant=minbase",
 		"--include=" + strings.Join(r.Packages, ","),
 		"--aptopt=" + options,
-		// the kernel's packages would make an initrd of 30 MB, which nothing boots
+		// nor does a node that installs a kernel make an initrd, which nothing boots
 		`--setup-hook=mkdir -p "$1/etc/initramfs-tools"`,
 		`--setup-hook=echo update_initramfs=no >"$1/etc/initramfs-tools/update-initramfs.conf"`,
 		"--dpkgopt=force-confold",
@@ -49,6 +57,12 @@ func install(ctx context.Context, tree string, r Recipe, o Options) error {
 	if err != nil {
 		return err
 	}
+	temp, err := privateTemp(tree)
+	if err != nil {
+		return err
+	}
+	// without INITRD the kernel's package makes one of 30 MB, which nothing boots
+	c.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "TZ=UTC", "TMPDIR="+temp, "INITRD=No", sourceDate())
 	// what it mounts and what its packages start goes with it, however it ends
 	c.SysProcAttr.Unshareflags = syscall.CLONE_NEWNS
 	c.SysProcAttr.Cloneflags = syscall.CLONE_NEWPID
@@ -56,17 +70,42 @@ func install(ctx context.Context, tree string, r Recipe, o Options) error {
 	if exitCode(err) > 0 {
 		return fmt.Errorf("%w\n  a build needs a Debian mirror: see whether apt-get update works on the host, or name one by --mirror", err)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return setSources(tree, r.Release)
 }
 
-// customise makes the tree that the packages left into that of a lab's node.
-func customise(root *os.Root, r Recipe) error {
-	for _, step := range []func(*os.Root, Recipe) error{clean, addGuest, addRecipe, startOnly} {
+// setSources makes Debian's own archive the tree's source of packages, whichever
+// mirror they came from: it is no part of the image.
+func setSources(tree, release string) error {
+	const deb = "deb http://deb.debian.org/debian"
+	apt := filepath.Join(tree, "etc/apt")
+	others, err := filepath.Glob(filepath.Join(apt, "sources.list.d/*"))
+	for _, p := range others {
+		err = errors.Join(err, os.Remove(p))
+	}
+	text := fmt.Sprintf("%[1]s %[2]s main\n%[1]s %[2]s-updates main\n%[1]s-security %[2]s-security main\n", deb, release)
+	return errors.Join(err, os.WriteFile(filepath.Join(apt, "sources.list"), []byte(text), 0o644))
+}
+
+// customise makes the tree that the packages left into that of a lab's node, and
+// returns what came into it from outside.
+func customise(ctx context.Context, root *os.Root, r Recipe, tell func(string)) (map[string]Input, error) {
+	before, start := []func(*os.Root, Recipe) error{clean, addGuest}, startOnly
+	if r.System == GuestAlpine {
+		before, start = []func(*os.Root, Recipe) error{cleanAlpine, loginsAlpine, addGuest, dropIdle}, startOnlyOpenRC
+	}
+	for _, step := range before {
 		if err := step(root, r); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	added, err := addOptions(ctx, root, r, tell)
+	if err != nil {
+		return nil, err
+	}
+	return added, errors.Join(tidy(root), start(root, r))
 }
 
 // clean removes what belongs to one machine, or to this build.
@@ -75,11 +114,7 @@ func clean(root *os.Root, _ Recipe) error {
 	if err != nil {
 		return err
 	}
-	logs, err := fs.Glob(root.FS(), "var/log/*.log")
-	if err != nil {
-		return err
-	}
-	gone := append(slices.Concat(keys, logs), "etc/apt/apt.conf.d/99mmdebstrap", "etc/hostname", "etc/hosts", "etc/resolv.conf")
+	gone := append(keys, "etc/apt/apt.conf.d/99mmdebstrap", "etc/hostname", "etc/hosts", "etc/resolv.conf")
 	for _, p := range gone {
 		if err := root.RemoveAll(p); err != nil {
 			return err
@@ -87,7 +122,7 @@ func clean(root *os.Root, _ Recipe) error {
 	}
 	return errors.Join(
 		root.WriteFile("etc/machine-id", nil, 0o444), // each node gets its own
-		root.WriteFile("etc/resolv.conf", []byte("# a lab's names are in /etc/hosts\n"), 0o644),
+		root.WriteFile("etc/resolv.conf", []byte(noResolvers), 0o644),
 	)
 }
 
@@ -138,37 +173,21 @@ func startOnly(root *os.Root, r Recipe) error {
 	return nil
 }
 
-// addGuest lays the files of every base image into the tree.
-func addGuest(root *os.Root, _ Recipe) error {
-	return fs.WalkDir(guest, "guest/systemd", func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		text, err := guest.ReadFile(p)
-		if err != nil {
-			return err
-		}
-		mode := fs.FileMode(0o644)
-		if strings.HasPrefix(string(text), "#!") {
-			mode = 0o755
-		}
-		return writeFile(root, strings.TrimPrefix(p, "guest/systemd/"), text, mode)
-	})
+// addGuest lays the files of every base image of that system into the tree.
+func addGuest(root *os.Root, r Recipe) error {
+	files, err := treeFiles(r.guestTrees()...)
+	for _, f := range files {
+		err = errors.Join(err, writeFile(root, relative(f.Path), f.Data, f.Mode))
+	}
+	return err
 }
 
-// addRecipe lays the recipe's own folders and files into the tree.
-func addRecipe(root *os.Root, r Recipe) error {
-	for _, dir := range r.Folders {
-		if err := root.MkdirAll(relative(dir), 0o755); err != nil {
-			return err
-		}
+// guestTrees are the folders of guest that base images of the recipe's system get.
+func (r Recipe) guestTrees() []string {
+	if r.System == GuestAlpine {
+		return []string{"guest/common", "guest/openrc"}
 	}
-	for _, f := range r.Files {
-		if err := writeFile(root, relative(f.Path), []byte(f.Text), 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
+	return []string{"guest/common", "guest/systemd"}
 }
 
 // unitPath is the absolute path of a unit in the tree.

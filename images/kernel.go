@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -19,16 +20,20 @@ func takeKernel(ctx context.Context, root *os.Root, kernel, initrd string) (stri
 	if err != nil {
 		return "", err
 	}
-	release := ""
+	image := ""
 	for _, e := range entries {
-		if r, ok := strings.CutPrefix(e.Name(), "vmlinuz-"); ok {
-			release = r // the newest, as names are sorted: there is one
+		if strings.HasPrefix(e.Name(), "vmlinuz-") {
+			image = e.Name() // the newest, as names are sorted: there is one
 		}
 	}
-	if release == "" {
-		return "", errors.New("no kernel among the packages: a recipe needs one, as linux-image-amd64")
+	if image == "" {
+		return "", errors.New("no kernel among the packages: a recipe needs one, as linux-image-amd64 of Debian, linux-virt of Alpine")
 	}
-	if err := os.Rename(filepath.Join(root.Name(), "boot", "vmlinuz-"+release), kernel); err != nil {
+	release, err := kernelRelease(root, strings.TrimPrefix(image, "vmlinuz-"))
+	if err != nil {
+		return "", err
+	}
+	if err := os.Rename(filepath.Join(root.Name(), "boot", image), kernel); err != nil {
 		return "", err
 	}
 	for _, e := range entries {
@@ -44,6 +49,21 @@ func takeKernel(ctx context.Context, root *os.Root, kernel, initrd string) (stri
 		return "", err
 	}
 	return release, errors.Join(writeInitrd(f, root, release), f.Close())
+}
+
+// kernelRelease is the release of the kernel whose image has that name: Debian
+// names it by its release, Alpine by its flavour only.
+func kernelRelease(root *os.Root, name string) (string, error) {
+	releases, err := fs.ReadDir(root.FS(), "lib/modules")
+	if err != nil {
+		return "", err
+	}
+	for _, r := range releases {
+		if r.Name() == name || strings.HasSuffix(r.Name(), "-"+name) {
+			return r.Name(), nil
+		}
+	}
+	return "", fmt.Errorf("the kernel vmlinuz-%s has no modules in /lib/modules", name)
 }
 
 // unpackKernel replaces a kernel packed with xz by what is packed in it, which QEMU

@@ -22,7 +22,11 @@ var packageOf = map[string]string{
 	"mmdebstrap":          "mmdebstrap",
 	"qemu-img":            "qemu-utils",
 	"qemu-storage-daemon": "qemu-system-common",
+	"qemu-system-x86_64":  "qemu-system-x86",
 	"resize2fs":           "e2fsprogs",
+	"sfdisk":              "fdisk",
+	"sh":                  "dash",
+	"tar":                 "tar",
 	"xz":                  "xz-utils",
 }
 

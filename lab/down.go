@@ -208,8 +208,8 @@ func needed(r Removable, failed map[string]bool) bool {
 	if _, claim := r.(Folder); claim {
 		return len(failed) > 0
 	}
-	node, disk := strings.CutPrefix(r.String(), "disk/")
-	return disk && failed["machine/"+node]
+	kind, node, _ := strings.Cut(r.String(), "/")
+	return (kind == "disk" || kind == "seed") && failed["machine/"+node]
 }
 
 func names(stages [][]Removable) []string {

@@ -48,6 +48,7 @@ var _ Waiter = domains.Machine{}
 type Build struct {
 	On    *host.Host
 	Lab   topology.Lab
+	From  string // the lab's file, which its paths are relative to; not needed to look or to remove
 	Tag   host.Tag
 	Bases map[string]images.Base // by the node's name; not needed to look or to remove
 	Accel string                 // topology.AccelKVM or topology.AccelTCG
@@ -67,8 +68,11 @@ func (b Build) Resources() [][]Resource {
 		}
 	}
 	for _, n := range b.Lab.Nodes {
-		disks = append(disks, b.disk(n, keys))
+		disks = append(disks, b.disk(n))
 		machines = append(machines, b.machine(n))
+	}
+	for _, s := range b.seeds() {
+		disks = append(disks, s)
 	}
 	for _, m := range b.Mirrors() {
 		mirrors = append(mirrors, m)

@@ -54,13 +54,13 @@ func (b Build) runningOn() (string, error) {
 }
 
 // disk is the overlay of a node.
-func (b Build) disk(n topology.Node, keys images.Keys) images.Disk {
+func (b Build) disk(n topology.Node) images.Disk {
 	return images.Disk{
 		Node:  n.Name,
 		Path:  b.diskPath(n),
 		Base:  b.Bases[n.Name],
 		Bytes: n.DiskBytes,
-		Files: func() ([]images.File, error) { return images.GuestFiles(b.Lab, n, keys) },
+		Files: b.files(n),
 	}
 }
 
@@ -68,21 +68,38 @@ func (b Build) diskPath(n topology.Node) string { return b.dir(n.Name + ".qcow2"
 
 // machine is the domain of a node.
 func (b Build) machine(n topology.Node) domains.Machine {
-	base := b.Bases[n.Name]
 	return domains.Machine{
-		On:   b.On,
-		Node: n,
-		Boot: domains.Boot{
-			Disk:    b.diskPath(n),
-			Kernel:  base.KernelPath(),
-			Initrd:  base.InitrdPath(),
-			Cmdline: base.CommandLine,
-			Console: b.dir(n.Name + ".console"),
-			Accel:   b.Accel,
-		},
-		Tag:   b.Tag,
-		Hosts: func() string { return images.HostsFile(b.Lab, n) },
+		On:       b.On,
+		Node:     n,
+		Guest:    b.guest(n),
+		Boot:     b.boot(n),
+		Tag:      b.Tag,
+		Hosts:    func() string { return images.HostsFile(b.Lab, n) },
+		Deliver:  b.deliver(n),
+		Programs: b.programs(n),
 	}
+}
+
+// boot is how the node's machine starts, as its base image says.
+func (b Build) boot(n topology.Node) domains.Boot {
+	base := b.Bases[n.Name]
+	boot := domains.Boot{
+		Disk:    b.diskPath(n),
+		Console: b.dir(n.Name + ".console"),
+		Accel:   b.Accel,
+	}
+	if b.seeded(n) {
+		boot.Seed = b.seed(n).Path
+	}
+	switch base.Boot {
+	case images.BootBIOS:
+	case images.BootUEFI:
+		boot.UEFI, _ = host.UEFI() // where there is none, Preflight has said so
+		boot.NVRAM = b.dir(n.Name + ".nvram")
+	default:
+		boot.Kernel, boot.Initrd, boot.Cmdline = base.KernelPath(), base.InitrdPath(), base.CommandLine
+	}
+	return boot
 }
 
 // Machine is the machine of that node.

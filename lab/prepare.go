@@ -67,7 +67,7 @@ func Prepare(h *host.Host, f topology.File, from string) (Build, error) {
 		}
 		tag.Devices = foundAs(chosen.Devices)
 	}
-	b := Build{On: h.In(tag.Dir), Lab: l, Tag: tag}
+	b := Build{On: h.In(tag.Dir), Lab: l, From: from, Tag: tag}
 	if len(before) > 0 {
 		b.Accel, err = b.runningOn()
 	} else {
@@ -196,6 +196,7 @@ func (b Build) needs(p Plan, marks Marks) (host.Needs, error) {
 			n.Links = append(n.Links, linksOf(r)...)
 		case domains.Machine:
 			n.MemoryMiB += r.Node.MemoryMiB
+			n.UEFI = n.UEFI || b.Bases[r.Node.Name].Boot == images.BootUEFI
 			if err := b.needsDevices(&n, r); err != nil {
 				return host.Needs{}, err
 			}
@@ -214,7 +215,7 @@ func (b Build) needs(p Plan, marks Marks) (host.Needs, error) {
 const overlayAtLeast = 32 << 20
 
 // tools are the programs that building a lab runs.
-var tools = []string{"qemu-img", "qemu-storage-daemon", "debugfs", "resize2fs"}
+var tools = []string{"qemu-img", "qemu-storage-daemon", "debugfs", "e2fsck", "resize2fs", "sfdisk"}
 
 // publishedElsewhere refuses a port of the host that another lab publishes: its
 // rules would win or lose unseen.

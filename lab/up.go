@@ -156,7 +156,7 @@ func replace(ctx context.Context, h *host.Host, f topology.File, from string, te
 		return err
 	}
 	l.Name += ".next" // whose disks are not there yet: they are what the bases are for
-	b := Build{On: h, Lab: l}
+	b := Build{On: h, Lab: l, From: from}
 	release, err := b.openBases(ctx, tell)
 	if err != nil {
 		return err

@@ -38,7 +38,7 @@ func putBase(t *testing.T, h *host.Host) {
 	must(t, err)
 	dir := filepath.Join(h.ImageDir(), r.ID())
 	must(t, os.MkdirAll(dir, 0o755))
-	m := images.Manifest{Recipe: recipe, Digest: r.Digest(), Files: map[string]images.Sum{}}
+	m := images.Manifest{Recipe: recipe, Digest: r.Digest(), DiskBytes: 2 << 30, Files: map[string]images.Sum{}}
 	for _, name := range []string{"disk.qcow2", "kernel", "initrd"} {
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte(name), 0o644))
 		sum := sha256.Sum256([]byte(name))
@@ -172,6 +172,24 @@ func TestUpWithACorruptBase(t *testing.T) {
 	clean(t, h)
 }
 
+// A size that a disk cannot have is refused before anything else is made.
+func TestUpWithADiskThatIsTooSmall(t *testing.T) {
+	noTools(t)
+	h := newHost(t)
+	putBase(t, h)
+	var r recorder
+	_, _, err := Up(t.Context(), h, loadFile(t, strings.Replace(sidedLab, "one: {", "one: {disk: 1GiB, ", 1)), Wanted{Timeout: time.Minute}, r.tell)
+	if err == nil || !strings.Contains(err.Error(), "disk/one: 1024 MiB are too few: the image debian-slim needs 2048 MiB") {
+		t.Errorf("%v", err)
+	}
+	for _, e := range r.events {
+		if e.Verb == "create" && e.Resource != "folder/sided" {
+			t.Errorf("%s was made", e.Resource)
+		}
+	}
+	clean(t, h)
+}
+
 func TestUpOfAChangedLab(t *testing.T) {
 	noTools(t)
 	h := newHost(t)
@@ -206,16 +224,19 @@ func TestUpOnAHostThatIsNotFit(t *testing.T) {
 func TestMissingBases(t *testing.T) {
 	h := newHost(t)
 	b := prepare(t, h, strings.Replace(sidedLab, "one: {", "one: {image: debian, ", 1))
-	missing := func() []string {
-		m, err := b.MissingBases()
+	missing := func() (all []string) {
+		bases, err := b.MissingBases(t.Context())
 		must(t, err)
-		return m
+		for _, m := range bases {
+			all = append(all, m.Verb()+" "+m.String())
+		}
+		return all
 	}
-	if d := cmp.Diff([]string{"debian", "debian-slim"}, missing()); d != "" {
+	if d := cmp.Diff([]string{"build image/debian", "build image/debian-slim"}, missing()); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
 	putBase(t, h)
-	if d := cmp.Diff([]string{"debian"}, missing()); d != "" {
+	if d := cmp.Diff([]string{"build image/debian"}, missing()); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
 }

@@ -31,7 +31,7 @@ type finding struct {
 }
 
 func runDoctor(c *cli.Context) error {
-	b, p, from, err := planFile(c)
+	b, p, _, err := planFile(c)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func runDoctor(c *cli.Context) error {
 	if err := b.Preflight(c.Context, p); err != nil && !errors.As(err, &unfits) {
 		return err
 	}
-	out := diagnosis{Lab: b.Lab.Name, From: from, Fit: len(unfits) == 0, Wrong: []finding{}}
+	out := diagnosis{Lab: b.Lab.Name, From: b.From, Fit: len(unfits) == 0, Wrong: []finding{}}
 	for _, u := range unfits {
 		out.Wrong = append(out.Wrong, finding{u.What, u.Fix})
 	}

@@ -4,28 +4,47 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"text/tabwriter"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/mami-project/labctl/images"
-	"github.com/mami-project/labctl/lab"
 )
 
 var imageCommand = &cli.Command{
 	Name:  "image",
-	Usage: "build, list, verify and prune the base images that nodes stand on",
+	Usage: "build, list, compare, carry, verify and prune the base images that nodes stand on",
 	Subcommands: []*cli.Command{
 		{
-			Name: "build", Usage: "build the base image of each recipe, unless it is there and whole", ArgsUsage: "RECIPE…",
-			Flags: []cli.Flag{
-				&cli.StringFlag{Name: "mirror", EnvVars: []string{"LABCTL_MIRROR"}, Usage: "`URI` of a package mirror; the host's own sources where not given"},
+			Name: "build", Usage: "build the base image of each recipe, unless it is there and whole; or one of an Alpine ISO", ArgsUsage: "RECIPE…",
+			Description: "A RECIPE with a / or ending in .yaml is a file; the others are labctl's own: " + strings.Join(images.Recipes(), ", ") + ".",
+			Flags: append([]cli.Flag{
+				&cli.StringFlag{Name: "mirror", EnvVars: []string{"LABCTL_MIRROR"}, Usage: "`URI` of a package mirror, or of Alpine a folder; the host's own sources, or Alpine's, where not given"},
 				eventsFlag,
-			},
+			}, isoFlags...),
 			Action: runImageBuild,
 		},
 		{Name: "list", Usage: "list the base images in the cache", Flags: []cli.Flag{jsonFlag}, Action: runImageList},
 		{Name: "verify", Usage: "compare every file of the base images with what was built", Action: runImageVerify},
+		{Name: "lock", Usage: "print the lock file that pins what the base image of a recipe has", ArgsUsage: "RECIPE", Action: runImageLock},
+		{
+			Name: "diff", Usage: "compare what two base images are made of; exits 1 where they differ", ArgsUsage: "IMAGE IMAGE",
+			Description: "An IMAGE is a recipe or an id, as image list prints them, an exported file, or a manifest; those with a / or ending in .tar or .json are files.",
+			Flags:       []cli.Flag{jsonFlag}, Action: runImageDiff,
+		},
+		{
+			Name: "export", Usage: "write a base image to one file, with its kernel and its manifest", ArgsUsage: "RECIPE or ID",
+			Flags: []cli.Flag{
+				&cli.StringFlag{Name: "o", Usage: "the `FILE` to write, which must not be there; - is stdout; ID.tar in this folder where not given"},
+			},
+			Action: runImageExport,
+		},
+		{
+			Name: "import", Usage: "put a base image that export wrote into the cache", ArgsUsage: "FILE",
+			Description: "FILE is - for stdin. Everything is compared with the file's own manifest: import from whom you trust.",
+			Flags:       []cli.Flag{eventsFlag}, Action: runImageImport,
+		},
 		{
 			Name: "prune", Usage: "remove base images that no lab stands on and no recipe of this labctl makes",
 			Flags: []cli.Flag{
@@ -47,103 +66,42 @@ func noImageCommand(c *cli.Context) error {
 // imageDir is the cache in labctl's folder.
 func imageDir(c *cli.Context) string { return filepath.Join(c.String("dir"), "images") }
 
-func runImageBuild(c *cli.Context) error {
-	names, err := arguments(c, 1, -1)
+// readRecipe is the recipe of that name, or in that file.
+func readRecipe(argument string) (images.Recipe, error) {
+	if images.IsRecipeFile(argument) {
+		return images.ReadRecipe(argument)
+	}
+	r, err := images.BuiltIn(argument)
 	if err != nil {
-		return err
+		return r, usage{err.Error() + "; a file has a / in its name or ends in .yaml"}
 	}
-	if err := needRoot(c); err != nil {
-		return err
-	}
-	show := newDisplay(c)
-	defer show.close()
-	for _, name := range names {
-		r, err := images.BuiltIn(name)
+	return r, nil
+}
+
+// findImage is the base image in the cache that a recipe or an id stands for.
+func findImage(c *cli.Context, argument string) (images.Base, error) {
+	dir := imageDir(c)
+	if images.IsRecipeFile(argument) || slices.Contains(images.Recipes(), argument) {
+		r, err := readRecipe(argument)
 		if err != nil {
-			return usage{err.Error()}
+			return images.Base{}, err
 		}
-		b, err := lab.BuildBase(c.Context, imageDir(c), r, images.Options{Mirror: c.String("mirror")}, show.tell)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(c.App.Writer, "%s is in %s, %d MiB\n", name, b.Dir, b.Bytes()>>20)
+		return images.Find(dir, r)
 	}
-	return nil
-}
-
-// listedImage is a base image as JSON.
-type listedImage struct {
-	images.Manifest
-	Dir   string `json:"dir"`
-	Bytes int64  `json:"bytes"`
-}
-
-func runImageList(c *cli.Context) error {
-	if _, err := arguments(c, 0, 0); err != nil {
-		return err
-	}
-	bases, err := images.List(imageDir(c))
-	if c.Bool("json") {
-		all := []listedImage{}
-		for _, b := range bases {
-			all = append(all, listedImage{b.Manifest, b.Dir, b.Bytes()})
-		}
-		if perr := printJSON(c, all); perr != nil {
-			return perr
-		}
-		return err
-	}
-	t := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
-	for _, b := range bases {
-		fmt.Fprintf(t, "%s\t%s\t%d MiB\tLinux %s\t%d packages\n", b.Recipe, b.ID(), b.Bytes()>>20, b.Kernel, len(b.Packages))
-	}
-	if ferr := t.Flush(); ferr != nil {
-		return ferr
-	}
-	return err
-}
-
-func runImageVerify(c *cli.Context) error {
-	if _, err := arguments(c, 0, 0); err != nil {
-		return err
-	}
-	bases, err := images.List(imageDir(c))
-	errs := []error{err}
-	for _, b := range bases {
-		if err := b.Verify(c.Context); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		fmt.Fprintf(c.App.Writer, "%s is whole\n", b.ID())
-	}
-	return errors.Join(errs...)
-}
-
-func runImagePrune(c *cli.Context) error {
-	if _, err := arguments(c, 0, 0); err != nil {
-		return err
-	}
-	if err := needRoot(c); err != nil {
-		return err
-	}
-	var keep []images.Recipe
-	if !c.Bool("all") {
-		for _, name := range images.Recipes() {
-			r, err := images.BuiltIn(name)
-			if err != nil {
-				return err
-			}
-			keep = append(keep, r)
+	all, err := images.List(dir)
+	var found []images.Base
+	var ids []string
+	for _, b := range all {
+		if b.ID() == argument || b.Recipe == argument {
+			found, ids = append(found, b), append(ids, b.ID())
 		}
 	}
-	tell := func(what string) { fmt.Fprintln(c.App.ErrWriter, what) }
-	pruned, err := images.Prune(c.Context, imageDir(c), keep, tell)
-	for _, b := range pruned {
-		size := "which could not be read"
-		if n := b.Bytes(); n > 0 {
-			size = fmt.Sprintf("%d MiB", n>>20)
-		}
-		fmt.Fprintf(c.App.Writer, "%s removed, %s\n", b.ID(), size)
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) > 1:
+		return images.Base{}, usage{fmt.Sprintf("%s is the name of %d base images: %s", argument, len(found), strings.Join(ids, ", "))}
+	default:
+		return images.Base{}, errors.Join(fmt.Errorf("there is no base image %s\n  labctl image list", argument), err)
 	}
-	return err
 }

@@ -33,12 +33,12 @@ type plannedMirror struct {
 }
 
 type plannedStep struct {
-	Verb     string `json:"verb"` // build, create or complete
+	Verb     string `json:"verb"` // build, import, create or complete
 	Resource string `json:"resource"`
 }
 
 func runPlan(c *cli.Context) error {
-	b, p, from, err := planFile(c)
+	b, p, missing, err := planFile(c)
 	if err != nil {
 		return err
 	}
@@ -46,13 +46,9 @@ func runPlan(c *cli.Context) error {
 	if err := b.Preflight(c.Context, p); err != nil {
 		return err
 	}
-	missing, err := b.MissingBases()
-	if err != nil {
-		return err
-	}
-	out := planned{Lab: b.Lab.Name, From: from, Accel: b.Accel, Steps: []plannedStep{}, Mirrors: []plannedMirror{}}
+	out := planned{Lab: b.Lab.Name, From: b.From, Accel: b.Accel, Steps: []plannedStep{}, Mirrors: []plannedMirror{}}
 	for _, image := range missing {
-		out.Steps = append(out.Steps, plannedStep{"build", "image/" + image})
+		out.Steps = append(out.Steps, plannedStep{image.Verb(), image.String()})
 	}
 	for _, s := range p.Steps() {
 		out.Steps = append(out.Steps, plannedStep{s.Verb(), s.String()})
@@ -78,20 +74,23 @@ func runPlan(c *cli.Context) error {
 
 // planFile plans what up would do with the file that is the command's argument. The
 // caller closes the build's host.
-func planFile(c *cli.Context) (b lab.Build, p lab.Plan, from string, err error) {
+func planFile(c *cli.Context) (b lab.Build, p lab.Plan, missing []lab.MissingBase, err error) {
 	f, from, err := readFile(c)
 	if err != nil {
-		return lab.Build{}, lab.Plan{}, "", err
+		return lab.Build{}, lab.Plan{}, nil, err
 	}
 	h, err := toLook(c)
 	if err != nil {
-		return lab.Build{}, lab.Plan{}, "", err
+		return lab.Build{}, lab.Plan{}, nil, err
 	}
 	if b, err = lab.Prepare(h, f, from); err == nil {
+		missing, err = b.MissingBases(c.Context)
+	}
+	if err == nil {
 		p, err = lab.PlanUp(c.Context, b.Resources())
 	}
 	if err != nil {
 		h.Close()
 	}
-	return b, p, from, err
+	return b, p, missing, err
 }

@@ -1,0 +1,88 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/mami-project/labctl/host/hosttest"
+	"github.com/mami-project/labctl/lab"
+)
+
+// readyLab is a lab of ready images, which boot by their own loaders: one is
+// configured on its disk, the other by a seed.
+const readyLab = `
+name: ready
+image: debian-slim
+images:
+  test-disk: {path: BIOS, guest: debian}
+  test-seed: {path: UEFI, sha256: DIGEST, guest: cloud-init}
+networks:
+  control: {}
+  test: {sides: [client, server]}
+nodes:
+  disk:
+    image: test-disk
+    disk: 4GiB
+    nics: [{network: control}, {network: test, side: client}]
+  seed:
+    image: test-seed
+    disk: 4GiB
+    services: [influxdb]
+    nics: [{network: control}, {network: test, side: server}]
+`
+
+// TestReadyImages is that lab as users bring it up: imported, configured, proven, and
+// gone without a trace.
+func TestReadyImages(t *testing.T) {
+	bios, uefi := hosttest.CloudImage(t), hosttest.UEFIImage(t)
+	hosttest.Private(t, func(t *testing.T) {
+		const imported = "/var/lib/labctl/images/test-"
+		t.Cleanup(func() { sh(t, "rm -rf "+imported+"*") }) // the cache is the machine's
+		file := write(t, "lab.yaml", strings.NewReplacer("BIOS", bios, "UEFI", uefi, "DIGEST", sh(t, "sha256sum "+uefi+" | cut -d' ' -f1")).Replace(readyLab))
+		isClean := clean(t)
+
+		fails(t, 1, []string{"test-seed", "sha256"}, "up", write(t, "lab.yaml", strings.Replace(sh(t, "cat "+file), "guest: cloud-init", `guest: cloud-init, sha256: "`+strings.Repeat("0", 64)+`"`, 1)))
+		isClean()
+
+		plan := must(t, "plan", file)
+		for _, says := range []string{"import   image/test-disk", "import   image/test-seed", "create   seed/seed"} {
+			if !strings.Contains(plan, says) {
+				t.Errorf("plan does not say %q:\n%s", says, plan)
+			}
+		}
+		must(t, "up", file)
+		if s := status(t); s.State != lab.Whole {
+			t.Errorf("the lab is %s", s.State)
+		}
+		for _, n := range []string{"disk", "seed"} {
+			t.Run(n, func(t *testing.T) { isConfigured(t, n) })
+		}
+		if got := in(t, "seed", "systemctl is-active influxdb"); got != "active" {
+			t.Errorf("influxdb is %s", got)
+		}
+		if out := must(t, "up", file); !strings.Contains(out, "lab ready is ready") {
+			t.Errorf("a second up says %q", out)
+		}
+
+		must(t, "down")
+		isClean()
+	})
+}
+
+// isConfigured looks in a node for its name, its shell by ssh, and that its file system fills the disk.
+func isConfigured(t *testing.T, node string) {
+	t.Helper()
+	if got := strings.TrimSpace(must(t, "ssh", node, "--", "hostname")); got != node {
+		t.Errorf("%s calls itself %q", node, got)
+	}
+	var mib int
+	if _, err := fmt.Sscan(in(t, node, "df --output=size --block-size=1M / | tail -n1"), &mib); err != nil || mib < 3500 {
+		t.Errorf("%s's file system has %d MiB of 4096, %v", node, mib, err)
+	}
+	if got := in(t, node, "sshd -T | grep -ci '^passwordauthentication no'"); got != "1" {
+		t.Errorf("%s lets passwords in", node)
+	}
+}
