@@ -162,7 +162,7 @@ func TestAlpineRefuses(t *testing.T) {
 // A build from a mirror that dies midway, or on a full disk, leaves the cache as it was.
 func TestAlpineBuildLeavesNothing(t *testing.T) {
 	s := newStandIn(t)
-	many := append([]apkFile{{name: "big", version: "1-r0", files: text(map[string]string{"big": strings.Repeat("x", 8<<20)})}}, small...)
+	many := append([]apkFile{{name: "big", version: "1-r0", files: text(map[string]string{"big": strings.Repeat("x", 32<<20)})}}, small...)
 	s.repository(t, "v0/main", many...)
 	web := http.FileServer(http.Dir(s.dir))
 	r := s.recipe(t, "big", "tool")

@@ -73,20 +73,18 @@ func installDebian(ctx context.Context, tree string, r Recipe, o Options) error 
 	if err != nil {
 		return err
 	}
-	return setSources(tree, r.Release)
+	return clearSources(tree)
 }
 
-// setSources makes Debian's own archive the tree's source of packages, whichever
-// mirror they came from: it is no part of the image.
-func setSources(tree, release string) error {
-	const deb = "deb http://deb.debian.org/debian"
+// clearSources takes from the tree the mirror that its packages came from, which is
+// no part of the image: who installs in a node names one.
+func clearSources(tree string) error {
 	apt := filepath.Join(tree, "etc/apt")
 	others, err := filepath.Glob(filepath.Join(apt, "sources.list.d/*"))
 	for _, p := range others {
 		err = errors.Join(err, os.Remove(p))
 	}
-	text := fmt.Sprintf("%[1]s %[2]s main\n%[1]s %[2]s-updates main\n%[1]s-security %[2]s-security main\n", deb, release)
-	return errors.Join(err, os.WriteFile(filepath.Join(apt, "sources.list"), []byte(text), 0o644))
+	return errors.Join(err, os.WriteFile(filepath.Join(apt, "sources.list"), []byte("# deb MIRROR RELEASE main\n"), 0o644))
 }
 
 // customise makes the tree that the packages left into that of a lab's node, and
