@@ -73,7 +73,6 @@ bench-image: setup build ## how long each base image takes to build, and its siz
 
 fuzz: ## search for files that break the reader, FUZZTIME=30s
 	$(GO) test -run '^$$' -fuzz FuzzLoad -fuzztime $(FUZZTIME) -fuzzminimizetime 0 ./topology
-	$(GO) test -run '^$$' -fuzz FuzzReadTable -fuzztime $(FUZZTIME) -fuzzminimizetime 0 ./images
 
 fmt: $(LINT) ## gofumpt, as lint wants it
 	$(LINT) fmt
