@@ -41,11 +41,11 @@ func TestReadyImages(t *testing.T) {
 	hosttest.Private(t, func(t *testing.T) {
 		const imported = "/var/lib/labctl/images/test-"
 		t.Cleanup(func() { sh(t, "rm -rf "+imported+"*") }) // the cache is the machine's
-		file := write(t, "lab.yaml", strings.NewReplacer("BIOS", bios, "UEFI", uefi, "DIGEST", sh(t, "sha256sum "+uefi+" | cut -d' ' -f1")).Replace(readyLab))
+		with := func(digest string) string {
+			return write(t, "lab.yaml", strings.NewReplacer("BIOS", bios, "UEFI", uefi, "DIGEST", digest).Replace(readyLab))
+		}
+		file := with(sh(t, "sha256sum "+uefi+" | cut -d' ' -f1"))
 		isClean := clean(t)
-
-		fails(t, 1, []string{"test-seed", "sha256"}, "up", write(t, "lab.yaml", strings.Replace(sh(t, "cat "+file), "guest: cloud-init", `guest: cloud-init, sha256: "`+strings.Repeat("0", 64)+`"`, 1)))
-		isClean()
 
 		plan := must(t, "plan", file)
 		for _, says := range []string{"import   image/test-disk", "import   image/test-seed", "create   seed/seed"} {
@@ -53,6 +53,9 @@ func TestReadyImages(t *testing.T) {
 				t.Errorf("plan does not say %q:\n%s", says, plan)
 			}
 		}
+		fails(t, 1, []string{"import the image test-seed", "is not the image that is wanted: its SHA-256 is"}, "up", with(`"`+strings.Repeat("0", 64)+`"`))
+		isClean()
+
 		must(t, "up", file)
 		if s := status(t); s.State != lab.Whole {
 			t.Errorf("the lab is %s", s.State)
