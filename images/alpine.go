@@ -17,7 +17,7 @@ type Apk struct {
 	Repositories []string          `yaml:"repositories" json:",omitempty"`       // places; none: RELEASE/main and RELEASE/community
 	Extra        []ExtraRepository `yaml:"extra-repositories" json:",omitempty"` // for packages that the others do not have
 	Keys         []string          `yaml:"keys" json:"-"`                        // files of public keys, trusted beside Alpine's own
-	Minirootfs   Minirootfs        `yaml:"minirootfs"`
+	Minirootfs   Minirootfs        `yaml:"minirootfs,omitempty"`
 	Lock         string            `yaml:"lock" json:"-"` // a file of NAME=VERSION lines: exactly what is installed
 
 	trusted map[string][]byte // the keys by their files' names

@@ -125,8 +125,12 @@ func build(ctx context.Context, work string, r Recipe, o Options, tell func(stri
 	if err != nil {
 		return Base{}, err
 	}
-	if m.Inputs, err = customise(ctx, root, r, tell); err != nil {
+	added, err := customise(ctx, root, r, tell)
+	if err != nil {
 		return Base{}, err
+	}
+	if len(added) > 0 { // as it reads back
+		m.Inputs = added
 	}
 	if m.Packages, err = packages(root, r); err != nil {
 		return Base{}, err
