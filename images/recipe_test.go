@@ -3,6 +3,7 @@ package images
 import (
 	"embed"
 	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -104,6 +105,22 @@ func TestDigestTellsRecipesApart(t *testing.T) {
 		if other.Digest() == r.Digest() {
 			t.Errorf("another %s has the same digest", name)
 		}
+	}
+}
+
+func TestStartOfAUnitThatIsNotThere(t *testing.T) {
+	root, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for _, unit := range started {
+		if err := writeFile(root, "etc/systemd/system/"+unit, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := startOnly(root, Recipe{Start: []string{"gone.service"}}); err == nil || !strings.Contains(err.Error(), "start gone.service") {
+		t.Errorf("got %v", err)
 	}
 }
 
