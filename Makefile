@@ -15,7 +15,7 @@ BENCHTIME ?= 3x
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build up test e2e images cloud-image alpine-iso alpine-packages nested test-passthrough lint check bench bench-image fuzz fmt clean
+.PHONY: help setup build up test e2e e2e-images images cloud-image alpine-iso alpine-packages nested test-passthrough lint check bench bench-image fuzz fmt clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -38,9 +38,13 @@ test: $(TESTSUM) ## all that needs no root and no virtual machine: seconds
 	@mkdir -p $(RESULTS)
 	$(TESTSUM) --format pkgname --jsonfile $(RESULTS)/test.json -- -race ./...
 
-e2e: images cloud-image alpine-iso alpine-packages $(TESTSUM) ## real kernels, libvirt and machines, each test on a private host (root)
+e2e: images cloud-image $(TESTSUM) ## real kernels, libvirt and machines, each test on a private host (root)
 	@mkdir -p $(RESULTS)
-	$(TESTSUM) --format testname --jsonfile $(RESULTS)/e2e.json -- -race -tags e2e -count 1 -p 1 -timeout 90m ./...
+	$(TESTSUM) --format testname --jsonfile $(RESULTS)/e2e.json -- -race -tags e2e -count 1 -p 1 -timeout 60m $$($(GO) list -tags e2e ./... | grep -v /images$$)
+
+e2e-images: images cloud-image alpine-iso alpine-packages $(TESTSUM) ## base images, really built and booted (root, a package mirror)
+	@mkdir -p $(RESULTS)
+	$(TESTSUM) --format testname --jsonfile $(RESULTS)/images.json -- -tags e2e -count 1 -timeout 60m ./images
 
 cloud-image: ## ready images as distributions ship them, for tests, unless they are there (root, a package mirror)
 	host/hosttest/cloud-image build
@@ -61,7 +65,7 @@ test-passthrough: images nested $(TESTSUM) ## labctl in a nested host with a vir
 lint: $(LINT) ## what reviewers need not say
 	$(LINT) run
 
-check: setup lint test fuzz images e2e test-passthrough ## all of the above, and a short fuzz: what CI runs (root)
+check: setup lint test fuzz e2e e2e-images test-passthrough ## all of the above, and a short fuzz: what CI runs (root)
 check: FUZZTIME = 10s
 
 bench: setup images ## labctl's times beside QEMU's started by hand, BENCH=Up BENCHTIME=3x (root)
