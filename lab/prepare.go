@@ -215,7 +215,7 @@ func (b Build) needs(p Plan, marks Marks) (host.Needs, error) {
 const overlayAtLeast = 32 << 20
 
 // tools are the programs that building a lab runs.
-var tools = []string{"qemu-img", "qemu-storage-daemon", "debugfs", "e2fsck", "resize2fs", "sfdisk"}
+var tools = []string{"qemu-img", "qemu-storage-daemon", "debugfs", "e2fsck", "resize2fs"}
 
 // publishedElsewhere refuses a port of the host that another lab publishes: its
 // rules would win or lose unseen.
