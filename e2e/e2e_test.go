@@ -1,4 +1,4 @@
-//go:build e2e || bench || passthrough
+//go:build e2e || bench || passthrough || crash
 
 // Package e2e proves labctl on real machines. Each test runs on a private KVM
 // host of its own (host/hosttest), with the labctl binary as a user runs it.

@@ -100,9 +100,26 @@ func sameFile(f *os.File, path string) bool {
 }
 
 // release removes the file while it is still locked, so that nothing is left
-// behind, and the folder with the last of them.
+// behind, and those that dead processes left, and the folder with the last of them.
 func release(f *os.File, path string) {
 	_ = os.Remove(path)
 	_ = f.Close()
+	left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "*.lock"))
+	for _, path := range left {
+		removeUnlocked(path)
+	}
 	_ = os.Remove(filepath.Dir(path))
+}
+
+// removeUnlocked removes a lock's file that nobody has locked. Who has opened it
+// meanwhile sees that it is gone.
+func removeUnlocked(path string) {
+	f, err := os.Open(path)
+	if err != nil {
+		return
+	}
+	defer func() { _ = f.Close() }()
+	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil && sameFile(f, path) {
+		_ = os.Remove(path)
+	}
 }

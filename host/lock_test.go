@@ -184,6 +184,32 @@ func TestLocksOfOtherNamesAreFree(t *testing.T) {
 	}
 }
 
+// TestLockOfADeadProcessIsSwept leaves a lock's file behind, which goes with the next
+// lock of any name; one that is held stays.
+func TestLockOfADeadProcessIsSwept(t *testing.T) {
+	ownLockDir(t)
+	dead, _ := holder(t)
+	if err := dead.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = dead.Wait()
+	other, err := Lock(within(t), "other", "testing", func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	third, err := Lock(within(t), "third", "testing", func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	third()
+	left, err := os.ReadDir(LockDir)
+	if err != nil || len(left) != 1 || left[0].Name() != "other.lock" {
+		t.Errorf("left are %v, %v", left, err)
+	}
+	other()
+	nothingLeft(t)
+}
+
 func TestLockStaysInItsFolder(t *testing.T) {
 	ownLockDir(t)
 	for _, name := range []string{"", "../it", "/it", "a/b"} {

@@ -1,0 +1,247 @@
+//go:build crash
+
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mami-project/labctl/host"
+	"github.com/mami-project/labctl/host/hosttest"
+	"github.com/mami-project/labctl/lab"
+)
+
+// What of the crash tests is run: make kill-matrix runs all, make check a part.
+var (
+	crashSeed  = flag.Uint64("crash.seed", 0, "what chance goes by; 0 is another one each time, which is told")
+	crashShare = flag.Float64("crash.share", 1, "how much of all boundaries is tried, 0 to 1")
+	crashBoots = flag.Int("crash.boots", 20, "after how many kills the lab is really booted")
+	crashTimes = flag.Int("crash.times", 100, "at how many instants, chosen by chance, labctl is killed")
+)
+
+// crashLab has every kind of resource that a lab can have, on two nodes.
+const crashLab = `
+name: NAME
+image: debian-slim
+images:
+  NAME-cloud: {path: CLOUD, guest: cloud-init}
+networks:
+  control: {}
+  test: {sides: [client, server], uplinks: {client: nic1}}
+nodes:
+  one:
+    memory: 256MiB
+    disk: 2GiB
+    nics: [{network: control}, {network: test, side: client, passthrough: {macvtap: nic0, take: true}}]
+    publish: ["2222:22"]
+  two:
+    image: NAME-cloud
+    disk: 4GiB
+    nics: [{network: control}, {network: test, side: server}, {mirror: one}]
+`
+
+// crashLabQuick is that lab without its seed, whose node takes minutes to boot.
+var crashLabQuick = strings.Replace(crashLab, "    image: NAME-cloud\n", "", 1)
+
+// bed is a private host on which a lab comes up and goes, and is cut short, again and again.
+type bed struct {
+	*testing.T
+	on         *host.Host
+	name, file string
+	chance     *rand.Rand
+	before     hosttest.Inventory
+	kills      int
+	upTime     time.Duration // until the guests are waited for
+	downTime   time.Duration
+}
+
+// onBed runs a test on a bed for a lab of that name, beside what is none of labctl's.
+func onBed(t *testing.T, name, text string, test func(b *bed)) {
+	t.Parallel()
+	if *crashSeed == 0 {
+		if err := flag.Set("crash.seed", strconv.Itoa(1+rand.IntN(1<<30))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cloud := hosttest.CloudImage(t)
+	hosttest.Private(t, func(t *testing.T) {
+		t.Cleanup(func() { sh(t, "rm -rf /var/lib/labctl/images/"+name+"-cloud-*") }) // the cache is the machine's
+		cabled(t)
+		h, err := host.Connect("", host.DefaultDir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		hosttest.Foreign(t)
+		b := &bed{
+			T: t, on: h, name: name, chance: rand.New(rand.NewPCG(*crashSeed, 0)),
+			file:   write(t, "lab.yaml", strings.NewReplacer("NAME", name, "CLOUD", cloud).Replace(text)),
+			before: hosttest.Baseline(t),
+		}
+		start := time.Now()
+		b.raise()
+		b.upTime = time.Since(start)
+		start = time.Now()
+		b.lower()
+		b.downTime = time.Since(start)
+		test(b)
+		t.Logf("labctl was ended %d times; what it left is above, if anything; -crash.seed %d", b.kills, *crashSeed)
+	})
+}
+
+// labctl is labctl with those words, and its output in a buffer.
+func (b *bed) labctl(words ...string) (*exec.Cmd, *bytes.Buffer) {
+	output := new(bytes.Buffer)
+	cmd := exec.Command(os.Getenv(binary), words...)
+	cmd.Stdout, cmd.Stderr = output, output
+	return cmd, output
+}
+
+// isWaiting is in what up --events says once all is made, and the guests are waited for.
+const isWaiting = `"phase":"starts","verb":"wait","resource":"machine/`
+
+// raise brings the lab up until nothing but its guests' own start is to come, looks
+// at each resource, and kills up then.
+func (b *bed) raise() {
+	b.Helper()
+	cmd, output := b.labctl("up", "--events", b.file)
+	cmd.Stderr = nil
+	events, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	waiting := false
+	for lines := bufio.NewScanner(events); !waiting && lines.Scan(); {
+		output.WriteString(lines.Text() + "\n")
+		waiting = strings.Contains(lines.Text(), isWaiting)
+	}
+	if waiting {
+		b.isWhole()
+		_ = cmd.Process.Kill()
+	}
+	if err := cmd.Wait(); !waiting {
+		b.Fatalf("up does not bring the lab up: %v\n%s", err, output)
+	}
+}
+
+// isWhole looks at each of the lab's resources.
+func (b *bed) isWhole() {
+	b.Helper()
+	build, err := lab.Open(b.on, b.name)
+	if err != nil {
+		b.Fatal(err)
+	}
+	plan, err := lab.PlanUp(b.Context(), build.Resources())
+	if err != nil {
+		b.Fatal(err)
+	}
+	if !plan.Empty() {
+		b.Errorf("after up the lab is not whole; to be done is:\n%s", plan)
+	}
+}
+
+// boot brings the lab up until it is proven ready.
+func (b *bed) boot() {
+	b.Helper()
+	cmd, output := b.labctl("up", b.file)
+	if err := cmd.Run(); err != nil {
+		b.Fatalf("up: %v\n%s", err, output)
+	}
+	b.isWhole()
+}
+
+// lower takes the lab down: nothing of it is left.
+func (b *bed) lower() {
+	b.Helper()
+	cmd, output := b.labctl("down", b.name)
+	if err := cmd.Run(); err != nil {
+		b.Fatalf("down: %v\n%s", err, output)
+	}
+	b.isClean()
+}
+
+// How long what ends with labctl may outlive it.
+const dyingTime = 30 * time.Second
+
+// isClean compares the host with what it was before the lab.
+func (b *bed) isClean() {
+	b.Helper()
+	deadline := time.Now().Add(dyingTime)
+	for {
+		left := hosttest.Diff(b.before, hosttest.Snapshot(b.T))
+		if left == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.Fatalf("the host is not as before:\n%s", left)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// trace runs labctl, and sends it what each says at every change to the host. It is
+// killed when it waits for guests, unless it is to wait.
+func (b *bed) trace(waits bool, each func(hosttest.Change) syscall.Signal, words ...string) (hosttest.Traced, string) {
+	b.Helper()
+	output, err := os.Create(filepath.Join(b.TempDir(), "output"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer output.Close()
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	said := func() string {
+		text, err := os.ReadFile(output.Name())
+		if err != nil {
+			b.Error(err)
+		}
+		return string(text)
+	}
+	if !waits {
+		go func() {
+			for ctx.Err() == nil {
+				if strings.Contains(said(), isWaiting) {
+					cancel()
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+		}()
+	}
+	end, err := hosttest.Trace(ctx, append([]string{os.Getenv(binary)}, words...), "/", output, each)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return end, said()
+}
+
+// killedAfter runs labctl, and kills it when it has run so long.
+func (b *bed) killedAfter(after time.Duration, words ...string) {
+	b.Helper()
+	b.kills++
+	cmd, output := b.labctl(words...)
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
+	err := cmd.Wait()
+	var ended *exec.ExitError
+	if errors.As(err, &ended) && !ended.Exited() || err == nil {
+		return
+	}
+	b.Fatalf("labctl %s: %v\n%s", strings.Join(words, " "), err, output)
+}

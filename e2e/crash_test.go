@@ -1,0 +1,293 @@
+//go:build crash
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mami-project/labctl/host"
+	"github.com/mami-project/labctl/host/hosttest"
+	"github.com/mami-project/labctl/images"
+	"github.com/mami-project/labctl/lab"
+	"github.com/mami-project/labctl/topology"
+)
+
+// TestUpKilled kills up before and after each change that it makes to the host. It
+// is taken down, or brought up, at the first attempt.
+func TestUpKilled(t *testing.T) {
+	onBed(t, "kill-up", crashLab, func(b *bed) {
+		words := []string{"up", "--events", b.file}
+		boots := *crashBoots / 10
+		for _, p := range b.some(b.points(words...)) {
+			for _, again := range p.outcomes() {
+				b.cut(p, syscall.SIGKILL, words...)
+				if again {
+					b.raise()
+					if boots--; boots >= 0 {
+						b.boot()
+					}
+				}
+				b.lower()
+			}
+		}
+	})
+}
+
+// TestUpKilledThenBooted really boots the lab after a kill, up to its proof. It also
+// kills up where that is under way or over.
+func TestUpKilledThenBooted(t *testing.T) {
+	onBed(t, "kill-boot", crashLabQuick, func(b *bed) {
+		words := []string{"up", "--events", b.file}
+		early := b.points(words...)
+		b.chance.Shuffle(len(early), func(i, j int) { early[i], early[j] = early[j], early[i] })
+		for _, p := range early[:min(*crashBoots, len(early))] {
+			b.cut(p, syscall.SIGKILL, words...)
+			b.boot()
+			b.lower()
+		}
+		changes, _, _ := b.changes(true, point{}, words...)
+		b.lower()
+		var late []point
+		for _, p := range bothSides(changes) {
+			if !slices.Contains(early, p) {
+				late = append(late, p)
+			}
+		}
+		b.Logf("%d boundaries while the lab is waited for, or ready", len(late))
+		for _, p := range b.some(late) {
+			b.cutWaiting(p, syscall.SIGKILL, words...)
+			b.boot()
+			b.lower()
+		}
+	})
+}
+
+// TestDownKilled kills down before and after each change that it makes to the host.
+func TestDownKilled(t *testing.T) {
+	onBed(t, "kill-down", crashLab, func(b *bed) {
+		words := []string{"down", b.name}
+		b.raise()
+		for _, p := range b.some(b.points(words...)) {
+			for _, again := range p.outcomes() {
+				b.raise()
+				b.cut(p, syscall.SIGKILL, words...)
+				if again {
+					b.raise()
+				}
+				b.lower()
+			}
+		}
+	})
+}
+
+// TestUpInterrupted interrupts up before and after each change that it makes to the
+// host: it takes back what it made.
+func TestUpInterrupted(t *testing.T) {
+	onBed(t, "int-up", crashLab, func(b *bed) {
+		words := []string{"up", "--events", b.file}
+		for _, p := range b.some(b.points(words...)) {
+			end, said := b.cut(p, syscall.SIGINT, words...)
+			if end.Code != 130 {
+				b.Errorf("interrupted %s, up ends with %v:\n%s", p, end, said)
+			}
+			b.isClean()
+		}
+	})
+}
+
+// TestUndoInterrupted interrupts up when it has made all, and again before and after
+// each change by which it takes that back.
+func TestUndoInterrupted(t *testing.T) {
+	onBed(t, "int-undo", crashLab, func(b *bed) {
+		words := []string{"up", "--events", b.file}
+		made := b.points(words...)
+		last := made[len(made)-1]
+		undo, end, said := b.changes(false, last, words...)
+		if end.Code != 130 {
+			b.Fatalf("interrupted %s, up ends with %v:\n%s", last, end, said)
+		}
+		b.isClean()
+		for _, p := range b.some(bothSides(undo)) {
+			end, said := b.cutTwice(last, p, words...)
+			if end.Signal != syscall.SIGINT {
+				b.Errorf("interrupted %s, and again %s, up ends with %v:\n%s", last, p, end, said)
+			}
+			b.lower()
+		}
+	})
+}
+
+// TestKilledAnyTime kills up and down at instants that chance chooses.
+func TestKilledAnyTime(t *testing.T) {
+	onBed(t, "kill-any", crashLab, func(b *bed) {
+		for n := range *crashTimes {
+			if n%2 == 0 {
+				b.killedAfter(b.within(b.upTime), "up", b.file)
+			} else {
+				b.raise()
+				b.killedAfter(b.within(b.downTime), "down", b.name)
+			}
+			if n%4 >= 2 {
+				b.raise()
+			}
+			b.lower()
+		}
+	})
+}
+
+// TestCrashLabIsComplete keeps the lab of the crash tests up with what labs can have.
+func TestCrashLabIsComplete(t *testing.T) {
+	every, err := os.ReadFile("../examples/every-key.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, usual := topology.Default()
+	wanted := append(kinds(t, string(every)), kinds(t, string(usual))...)
+	has := kinds(t, strings.NewReplacer("NAME", "crash", "CLOUD", "/cloud.qcow2").Replace(crashLab))
+	for _, k := range wanted {
+		if !slices.Contains(has, k) {
+			t.Errorf("it has no %s, of which there are others in %q", k, has)
+		}
+	}
+}
+
+// kinds are the kinds of resources that a lab file makes.
+func kinds(t *testing.T, text string) []string {
+	t.Helper()
+	f, err := topology.Load("lab.yaml", []byte(text), topology.Known{Recipes: images.Recipes()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := topology.Decide(f, nil, topology.Chosen{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, stage := range (lab.Build{On: &host.Host{Dir: t.TempDir()}, Lab: l}).Resources() {
+		for _, r := range stage {
+			all = append(all, fmt.Sprintf("%T", r))
+		}
+	}
+	return all
+}
+
+// point is where a run of labctl is cut short: before a change to the host, or after it.
+type point struct {
+	what string
+	nth  int
+	done bool
+}
+
+func (p point) String() string {
+	if p.done {
+		return fmt.Sprintf("after %q (%d)", p.what, p.nth)
+	}
+	return fmt.Sprintf("before %q (%d)", p.what, p.nth)
+}
+
+// outcomes are whether the lab is brought up again before it is taken down. Before
+// a change the host is as after the one before it: the one way is tried there and
+// the other here, but where something is under way meanwhile.
+func (p point) outcomes() []bool {
+	for _, async := range []string{"libvirt ", "start ", "see ", "signal "} {
+		if strings.HasPrefix(p.what, async) {
+			return []bool{false, true}
+		}
+	}
+	return []bool{p.done}
+}
+
+// changes runs labctl and returns the changes that it makes to the host, from where
+// it is interrupted on, unless that is the zero point. Of many writes to a file the
+// first and the last count.
+func (b *bed) changes(waits bool, interrupted point, words ...string) ([]hosttest.Change, hosttest.Traced, string) {
+	b.Helper()
+	var all []hosttest.Change
+	counts := interrupted == point{}
+	end, said := b.trace(waits, func(c hosttest.Change) syscall.Signal {
+		if c.Done && c.Err == nil && counts {
+			all = append(all, c)
+		}
+		if !counts && interrupted == (point{c.What, c.Nth, c.Done}) {
+			counts = true
+			return syscall.SIGINT
+		}
+		return 0
+	}, words...)
+	return slices.DeleteFunc(all, func(c hosttest.Change) bool {
+		between := func(o hosttest.Change) bool { return o.What == c.What && o.Nth > c.Nth }
+		return strings.HasPrefix(c.What, "write ") && c.Nth > 1 && slices.ContainsFunc(all, between)
+	}), end, said
+}
+
+// bothSides are the points before and after changes.
+func bothSides(changes []hosttest.Change) []point {
+	var all []point
+	for _, c := range changes {
+		all = append(all, point{c.What, c.Nth, false}, point{c.What, c.Nth, true})
+	}
+	return all
+}
+
+// points are those of a run of labctl, after which the lab is taken down.
+func (b *bed) points(words ...string) []point {
+	b.Helper()
+	changes, _, _ := b.changes(false, point{}, words...)
+	b.lower()
+	b.Logf("%d changes to the host by labctl %s", len(changes), strings.Join(words, " "))
+	return bothSides(changes)
+}
+
+// some are those points that chance and -crash.share choose, in their order.
+func (b *bed) some(all []point) []point {
+	chosen := slices.DeleteFunc(slices.Clone(all), func(point) bool { return b.chance.Float64() >= *crashShare })
+	b.Logf("%d of %d boundaries are tried", len(chosen), len(all))
+	return chosen
+}
+
+// cut runs labctl and sends it a signal at p.
+func (b *bed) cut(p point, s syscall.Signal, words ...string) (hosttest.Traced, string) {
+	b.Helper()
+	return b.cutAt(false, []point{p}, s, words...)
+}
+
+// cutWaiting is cut of an up that gets to wait for its guests.
+func (b *bed) cutWaiting(p point, s syscall.Signal, words ...string) {
+	b.Helper()
+	b.cutAt(true, []point{p}, s, words...)
+}
+
+// cutTwice runs labctl, interrupts it at p, and again at q.
+func (b *bed) cutTwice(p, q point, words ...string) (hosttest.Traced, string) {
+	b.Helper()
+	return b.cutAt(false, []point{p, q}, syscall.SIGINT, words...)
+}
+
+func (b *bed) cutAt(waits bool, points []point, s syscall.Signal, words ...string) (hosttest.Traced, string) {
+	b.Helper()
+	b.kills++
+	start := time.Now()
+	end, said := b.trace(waits, func(c hosttest.Change) syscall.Signal {
+		if len(points) == 0 || points[0] != (point{c.What, c.Nth, c.Done}) {
+			return 0
+		}
+		points = points[1:]
+		return s
+	}, words...)
+	if len(points) > 0 {
+		b.Errorf("labctl never came to be %s:\n%s", points[0], said)
+	}
+	b.Logf("%.1f s: %v", time.Since(start).Seconds(), end)
+	return end, said
+}
+
+// within is an instant within d, chosen by chance.
+func (b *bed) within(d time.Duration) time.Duration {
+	return time.Duration(b.chance.Int64N(int64(d)))
+}
