@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"libvirt.org/go/libvirt"
+
+	"github.com/mami-project/labctl/host"
 )
 
 // requirement is one thing a machine must show before it is ready.
@@ -53,6 +55,8 @@ func (m Machine) Wait(ctx context.Context, tell func(what string)) error {
 		}
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
+		} else if died := m.alive(); errors.Is(died, errDied) {
+			err = died // which watch has not seen yet
 		}
 		if errors.Is(ctx.Err(), context.Canceled) && !errors.Is(err, errDied) {
 			return err // interrupted: nothing to explain
@@ -102,12 +106,12 @@ func (m Machine) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 func (m Machine) alive() error {
 	d, err := m.On.LookupDomainByName(m.Node.Object)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errDied, err)
+		return gone(err)
 	}
 	defer func() { _ = d.Free() }()
 	s, reason, err := d.GetState()
 	if err != nil {
-		return fmt.Errorf("%w: %w", errDied, err)
+		return gone(err)
 	}
 	if err := m.diedOf(s, reason); err != nil {
 		return err
@@ -116,6 +120,14 @@ func (m Machine) alive() error {
 		return fmt.Errorf("%w: its kernel panicked", errDied)
 	}
 	return nil
+}
+
+// gone is that the machine has died, where err says that its domain is not there.
+func gone(err error) error {
+	if host.Missing(err) {
+		return fmt.Errorf("%w: %w", errDied, err)
+	}
+	return err
 }
 
 // diedOf is why a machine that libvirt says is in that state goes no further; nil where it may.

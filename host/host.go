@@ -4,10 +4,12 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"libvirt.org/go/libvirt"
 )
@@ -21,6 +23,7 @@ type Host struct {
 	Dir  string // labctl's folder on it
 	Root string // where sysfs and procfs are found: "" is "/"; tests have a tree of their own
 	fake bool   // libvirt's test driver: it has no links
+	uri  string
 }
 
 // Fake says whether libvirt is its test driver, which runs no machines and has no links.
@@ -38,7 +41,34 @@ func Connect(uri, dir string) (*Host, error) {
 			Fix:  "start it (systemctl start libvirtd, or make setup in labctl's source), and run labctl as root",
 		}
 	}
-	return &Host{Connect: c, Dir: dir, fake: strings.HasPrefix(uri, "test:")}, nil
+	return &Host{Connect: c, Dir: dir, fake: strings.HasPrefix(uri, "test:"), uri: uri}, nil
+}
+
+// How often a libvirt that does not answer is tried again.
+const revivePoll = 200 * time.Millisecond
+
+// Revive connects anew where the connection has ended, as when libvirt is restarted:
+// it waits until libvirt answers or ctx ends, and calls wait once if it must. Nobody
+// else may use h meanwhile.
+func (h *Host) Revive(ctx context.Context, wait func()) error {
+	for told := false; ; told = true {
+		if alive, err := h.IsAlive(); err == nil && alive {
+			return nil
+		}
+		again, err := Connect(h.uri, h.Dir)
+		if err == nil {
+			h.Connect = again.Connect // the dead one is left: others may hold it
+			return nil
+		}
+		if !told {
+			wait()
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(revivePoll):
+		}
+	}
 }
 
 // In is the host with another folder of labctl's; "" leaves it as it is.

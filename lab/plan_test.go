@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/mami-project/labctl/host"
+	"github.com/mami-project/labctl/host/hosttest"
 )
 
 func TestPlanUp(t *testing.T) {
@@ -242,7 +243,7 @@ func TestEventsAreComplete(t *testing.T) {
 	})
 	must(t, err)
 	made, err := p.Apply(t.Context(), r.tell)
-	_ = takeBack(t.Context(), made, false, r.tell, err)
+	_ = Build{On: hosttest.New(t)}.takeBack(t.Context(), made, false, r.tell, err)
 	r.complete(t)
 	var ends []string
 	for _, e := range r.events {
@@ -280,7 +281,7 @@ func TestTakeBack(t *testing.T) {
 				made = [][]Removable{{fake{name: "a", journal: j}}, {fake{name: "b", journal: j}}}
 			}
 			var r recorder
-			if err := takeBack(test.ctx, made, test.keep, r.tell, errBroken); err == nil || err.Error() != errBroken.Error() {
+			if err := (Build{On: hosttest.New(t)}).takeBack(test.ctx, made, test.keep, r.tell, errBroken); err == nil || err.Error() != errBroken.Error() {
 				t.Errorf("%v; want why it is taken back, and nothing else", err)
 			}
 			var undone []string

@@ -40,11 +40,11 @@ func Up(ctx context.Context, h *host.Host, f topology.File, w Wanted, tell Tell)
 	}
 	b, made, err := claim(ctx, h, f, w.From, tell)
 	if err != nil {
-		return Build{}, Proof{}, takeBack(ctx, made, w.Keep, tell, err)
+		return Build{}, Proof{}, b.takeBack(ctx, made, w.Keep, tell, err)
 	}
 	proof, more, err := b.raise(ctx, w.Timeout, tell)
 	if err != nil {
-		return b, proof, takeBack(ctx, append(made, more...), w.Keep, tell, err)
+		return b, proof, b.takeBack(ctx, append(made, more...), w.Keep, tell, err)
 	}
 	return b, proof, nil
 }
@@ -130,8 +130,12 @@ func (t TimedOut) Error() string {
 	return fmt.Sprintf("not ready after %s (--timeout gives it longer)", t.After)
 }
 
-// takeBack removes what a failed run made, last first, and says what it left.
-func takeBack(ctx context.Context, made [][]Removable, keep bool, tell Tell, err error) error {
+// takeBack removes what a failed run made, last first, and says what it left. The
+// run may have failed since libvirt was restarted.
+func (b Build) takeBack(ctx context.Context, made [][]Removable, keep bool, tell Tell, err error) error {
+	if alive, aerr := b.On.IsAlive(); aerr != nil || !alive {
+		err = fmt.Errorf("libvirt has ended the connection (was it restarted?): labctl up again: %w", err)
+	}
 	if count(made) == 0 {
 		return err
 	}
@@ -141,6 +145,9 @@ func takeBack(ctx context.Context, made [][]Removable, keep bool, tell Tell, err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
 	defer cancel()
+	if lost := b.On.Revive(ctx, func() { tell.warn("libvirt does not answer; what was made is taken back once it does") }); lost != nil {
+		return errors.Join(err, lost, fmt.Errorf("what was made is left; labctl down %s removes it", b.Lab.Name))
+	}
 	return errors.Join(err, destroy(ctx, made, tell))
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 
@@ -74,10 +75,26 @@ func (f Found) Destroy(ctx context.Context) error {
 	if err := giveBack(ctx, f.On, tag); err != nil {
 		return err
 	}
+	if err := f.removeOrphan(n); err != nil {
+		return err
+	}
 	if err := host.Gone(n.Undefine()); err != nil {
 		return fmt.Errorf("undefine: %w", err)
 	}
 	return nil
+}
+
+// removeOrphan removes the bridge of the network, which no longer runs.
+func (f Found) removeOrphan(n *libvirt.Network) error {
+	x, err := describe(n)
+	if err != nil || x.Bridge == nil || x.MAC == nil {
+		return host.Gone(err)
+	}
+	mac, err := net.ParseMAC(x.MAC.Address)
+	if err != nil {
+		return err
+	}
+	return removeOrphan(f.On, x.Bridge.Name, mac)
 }
 
 // lookup is the network of that name and its mark; nil where there is none. The

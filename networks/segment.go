@@ -27,6 +27,9 @@ func (s Segment) String() string { return s.found().String() }
 // place. A foreign network of that name counts as Absent.
 func (s Segment) State(ctx context.Context) (host.State, error) {
 	state, err := s.found().State(ctx)
+	if err == nil && state == host.Absent {
+		return s.orphaned()
+	}
 	if err != nil || state != host.Present {
 		return state, err
 	}
@@ -102,6 +105,9 @@ func (s Segment) start(n *libvirt.Network) error {
 			return fmt.Errorf("stop: %w", err)
 		}
 	}
+	if err := s.removeOrphan(); err != nil {
+		return err
+	}
 	if err := n.Create(); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
@@ -117,9 +123,28 @@ func (s Segment) bridged() (bool, error) {
 	return l != nil, err
 }
 
-// Destroy stops and removes the network where it bears the lab's mark, and gives
-// the NICs that it had back to the host.
-func (s Segment) Destroy(ctx context.Context) error { return s.found().Destroy(ctx) }
+// Destroy stops and removes the network where it bears the lab's mark, gives the
+// NICs that it had back to the host, and removes a bridge that libvirt has left.
+func (s Segment) Destroy(ctx context.Context) error {
+	if err := s.found().Destroy(ctx); err != nil {
+		return err
+	}
+	return s.removeOrphan()
+}
+
+// orphaned is Partial where there is no network, and yet its bridge.
+func (s Segment) orphaned() (host.State, error) {
+	if s.On.Fake() {
+		return host.Absent, nil
+	}
+	l, err := ownLink(s.Segment.Bridge, s.Segment.MAC)
+	if l == nil || errors.Is(err, errForeign) {
+		return host.Absent, nil
+	}
+	return host.Partial, err
+}
+
+func (s Segment) removeOrphan() error { return removeOrphan(s.On, s.Segment.Bridge, s.Segment.MAC) }
 
 func (s Segment) found() Found { return Found{On: s.On, Object: s.Segment.Object, Tag: s.Tag} }
 

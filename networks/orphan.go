@@ -1,0 +1,88 @@
+package networks
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/mami-project/labctl/host"
+)
+
+// A libvirt that is killed while it starts or stops a network leaves the bridge, which
+// keeps the network from being started again, and rules of its own for that.
+
+// removeOrphan removes what a network that does not run has left: its bridge, where
+// that bears the network's MAC, and libvirt's rules that name it.
+func removeOrphan(h *host.Host, bridge string, mac net.HardwareAddr) error {
+	if h.Fake() {
+		return nil
+	}
+	l, err := ownLink(bridge, mac)
+	if errors.Is(err, errForeign) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if l != nil {
+		if err := netlink.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) {
+			return fmt.Errorf("remove link %s: %w", bridge, err)
+		}
+	}
+	if err := removeRulesOn(bridge); err != nil {
+		return fmt.Errorf("remove libvirt's rules for %s: %w", bridge, err)
+	}
+	return nil
+}
+
+// removeRulesOn removes the rules that name a bridge from libvirt's own chains.
+func removeRulesOn(bridge string) error {
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyIPv4)
+	if err != nil {
+		return fmt.Errorf("list chains: %w", err)
+	}
+	found := false
+	for _, ch := range chains {
+		if !strings.HasPrefix(ch.Name, "LIBVIRT_") {
+			continue
+		}
+		rules, err := c.GetRules(ch.Table, ch)
+		if err != nil {
+			return fmt.Errorf("list rules of chain %s: %w", ch.Name, err)
+		}
+		for _, r := range rules {
+			if !names(r, bridge) {
+				continue
+			}
+			found = true
+			if err := c.DelRule(r); err != nil {
+				return err
+			}
+		}
+	}
+	if !found {
+		return nil
+	}
+	return c.Flush()
+}
+
+// names says whether a rule compares something with the name of a link.
+func names(r *nftables.Rule, link string) bool {
+	for _, e := range r.Exprs {
+		if c, ok := e.(*expr.Cmp); ok && string(bytes.TrimRight(c.Data, "\x00")) == link {
+			return true
+		}
+	}
+	return false
+}
