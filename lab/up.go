@@ -133,11 +133,11 @@ func (t TimedOut) Error() string {
 // takeBack removes what a failed run made, last first, and says what it left. The
 // run may have failed since libvirt was restarted.
 func (b Build) takeBack(ctx context.Context, made [][]Removable, keep bool, tell Tell, err error) error {
-	if alive, aerr := b.On.IsAlive(); aerr != nil || !alive {
-		err = fmt.Errorf("libvirt has ended the connection (was it restarted?): labctl up again: %w", err)
-	}
 	if count(made) == 0 {
 		return err
+	}
+	if alive, aerr := b.On.IsAlive(); aerr != nil || !alive {
+		err = fmt.Errorf("libvirt has ended the connection (was it restarted?): labctl up again: %w", err)
 	}
 	if keep {
 		tell.warn("what was made is left for a look (--keep); labctl down removes it")
