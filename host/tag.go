@@ -65,6 +65,7 @@ func (t Tag) Subnets() map[string]netip.Prefix {
 
 // ReadTag reads the tag in what stands inside an object's <metadata>; false
 // means that it bears none. The metadata may hold other programs' elements too.
+// Beside an error it tells the format, as far as that was read.
 func ReadTag(metadata string) (Tag, bool, error) {
 	d := xml.NewDecoder(strings.NewReader(metadata))
 	for {
@@ -87,7 +88,7 @@ func ReadTag(metadata string) (Tag, bool, error) {
 		}
 		var t Tag
 		if err := d.DecodeElement(&t, &start); err != nil {
-			return Tag{}, true, fmt.Errorf("read labctl's mark: %w", err)
+			return Tag{Format: t.Format}, true, fmt.Errorf("read labctl's mark: %w", err)
 		}
 		return t, true, nil
 	}
@@ -95,8 +96,8 @@ func ReadTag(metadata string) (Tag, bool, error) {
 
 // Unreadable is an object whose mark cannot be read: some lab's, as far as its name tells.
 type Unreadable struct {
-	Kind   string // "domain" or "network"
-	Object string // libvirt's name
+	Kind   string // "domain", "network" or "folder"
+	Object string // libvirt's name, or the folder's
 	Err    error
 }
 

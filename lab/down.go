@@ -78,6 +78,9 @@ func remaining(ctx context.Context, h *host.Host, name string, found [][]Removab
 func Find(ctx context.Context, h *host.Host, name string) ([][]Removable, error) {
 	all, err := FindMarks(h)
 	marks := all.Of(name)
+	if newer := marks.newer(); newer != nil {
+		return nil, newer // there may be things of it that this labctl cannot find
+	}
 	errs := []error{err}
 	for _, u := range marks.Unread {
 		errs = append(errs, u)
@@ -86,9 +89,6 @@ func Find(ctx context.Context, h *host.Host, name string) ([][]Removable, error)
 	var found [][]Removable
 	for _, t := range marks.Tags() {
 		l, err := decideTag(t)
-		if errors.As(err, new(Newer)) {
-			return nil, err // there may be things of it that this labctl cannot find
-		}
 		if err != nil {
 			errs = append(errs, err) // what bears the mark is found all the same
 			continue

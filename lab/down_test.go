@@ -212,7 +212,7 @@ func TestDownWaitsForItsTurn(t *testing.T) {
 // What could not be removed keeps what it stands on: a machine its disk, and all of it the lab's folder.
 func TestDestroyKeepsWhatTheRestStandsOn(t *testing.T) {
 	h := newHost(t)
-	claim := Folder{h, host.Tag{Lab: "plain", Format: 1, File: "name: plain\n"}}
+	claim := Folder{On: h, Tag: host.Tag{Lab: "plain", Format: 1, File: "name: plain\n"}}
 	must(t, claim.Create(t.Context()))
 	j := &journal{}
 	stages := [][]Removable{
@@ -239,7 +239,7 @@ func TestDestroyKeepsWhatTheRestStandsOn(t *testing.T) {
 // A folder of a lab's name that holds something else is nobody's to remove.
 func TestFolderOfSomebodyElse(t *testing.T) {
 	h := newHost(t)
-	f := Folder{h, host.Tag{Lab: "data", Format: 1}}
+	f := Folder{On: h, Tag: host.Tag{Lab: "data", Format: 1}}
 	results := filepath.Join(f.dir(), "results.csv")
 	must(t, os.MkdirAll(f.dir(), 0o755))
 	must(t, os.WriteFile(results, []byte("1,2\n"), 0o600))

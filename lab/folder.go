@@ -15,8 +15,9 @@ import (
 // Folder is a lab's own folder, with the lab's mark in it: the first of its
 // resources and the last to go, and the claim on its name and subnets.
 type Folder struct {
-	On  *host.Host
-	Tag host.Tag
+	On   *host.Host
+	Tag  host.Tag
+	Made Made // what its mark says of it, or is to say
 }
 
 // markFile is the name of the mark inside the folder.
@@ -28,16 +29,16 @@ func (f Folder) dir() string { return f.On.LabDir(f.Tag.Lab) }
 
 // mark reads the mark in the folder; false where there is none that is this lab's.
 // One that is broken is this lab's, and says no more than that.
-func (f Folder) mark() (host.Tag, bool, error) {
+func (f Folder) mark() (host.Tag, Made, bool, error) {
 	text, err := os.ReadFile(filepath.Join(f.dir(), markFile))
 	if err != nil {
-		return host.Tag{}, false, gone(err)
+		return host.Tag{}, Made{}, false, gone(err)
 	}
 	t, marked, err := host.ReadTag(string(text))
 	if !marked || err != nil {
-		return host.Tag{Lab: f.Tag.Lab}, strings.HasPrefix(string(text), "<lab"), nil
+		return host.Tag{Lab: f.Tag.Lab, Format: t.Format}, Made{}, strings.HasPrefix(string(text), "<lab"), nil
 	}
-	return t, t.Lab == f.Tag.Lab, nil
+	return t, readMade(text), t.Lab == f.Tag.Lab, nil
 }
 
 // bare says that nothing is in the folder but, at most, a mark half written.
@@ -56,7 +57,7 @@ func (f Folder) bare() (bool, error) {
 
 // own refuses a folder of this name that has content and not this lab's mark.
 func (f Folder) own() error {
-	if _, marked, err := f.mark(); marked || err != nil {
+	if _, _, marked, err := f.mark(); marked || err != nil {
 		return err
 	}
 	bare, err := f.bare()
@@ -74,7 +75,7 @@ func (f Folder) State(context.Context) (host.State, error) {
 	if err := f.own(); err != nil {
 		return host.Absent, err
 	}
-	_, marked, err := f.mark()
+	_, _, marked, err := f.mark()
 	if err != nil || !marked {
 		return host.Partial, err
 	}
@@ -93,11 +94,16 @@ func (f Folder) Create(context.Context) error {
 	if err := os.Mkdir(f.dir(), 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	mark, err := f.Tag.XML()
+	return f.write()
+}
+
+// write puts the mark into its place, in that of another one too.
+func (f Folder) write() error {
+	mark, err := folderMark{f.Tag, &f.Made}.xml()
 	if err != nil {
 		return err
 	}
-	return host.WriteFile(filepath.Join(f.dir(), markFile), []byte(mark+"\n"), 0o600)
+	return host.WriteFile(filepath.Join(f.dir(), markFile), mark, 0o600)
 }
 
 // Destroy removes the folder and all that is in it, and the folder of the labs

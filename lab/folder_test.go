@@ -21,7 +21,7 @@ func is(t *testing.T, r Removable, want host.State) {
 
 func TestFolderContract(t *testing.T) {
 	h := newHost(t)
-	f := Folder{h, host.Tag{Lab: "demo", Format: host.Format, File: "name: demo\n"}}
+	f := Folder{On: h, Tag: host.Tag{Lab: "demo", Format: host.Format, File: "name: demo\n"}}
 	is(t, f, host.Absent)
 	must(t, f.Destroy(t.Context()))
 	must(t, f.Create(t.Context()))
@@ -48,7 +48,7 @@ func TestFolderContract(t *testing.T) {
 
 func TestFolderCutShort(t *testing.T) {
 	h := newHost(t)
-	f := Folder{h, host.Tag{Lab: "demo"}}
+	f := Folder{On: h, Tag: host.Tag{Lab: "demo"}}
 	must(t, os.MkdirAll(f.dir(), 0o711)) // made, and its mark half written
 	must(t, os.WriteFile(filepath.Join(f.dir(), markFile+".part"), []byte("<lab"), 0o600))
 	is(t, f, host.Partial)
@@ -64,7 +64,7 @@ func TestFolderCutShort(t *testing.T) {
 
 func TestFolderLeavesOthersAlone(t *testing.T) {
 	h := newHost(t)
-	one, two := Folder{h, host.Tag{Lab: "one"}}, Folder{h, host.Tag{Lab: "two"}}
+	one, two := Folder{On: h, Tag: host.Tag{Lab: "one"}}, Folder{On: h, Tag: host.Tag{Lab: "two"}}
 	must(t, one.Create(t.Context()))
 	must(t, two.Create(t.Context()))
 	must(t, one.Destroy(t.Context()))
@@ -81,7 +81,7 @@ func TestFolderLeavesOthersAlone(t *testing.T) {
 }
 
 func TestFolderWithAFileInItsPlace(t *testing.T) {
-	f := Folder{newHost(t), host.Tag{Lab: "demo"}}
+	f := Folder{On: newHost(t), Tag: host.Tag{Lab: "demo"}}
 	must(t, os.MkdirAll(filepath.Dir(f.dir()), 0o755))
 	must(t, os.WriteFile(f.dir(), []byte("x"), 0o600))
 	if s, err := f.State(t.Context()); err == nil {
@@ -97,7 +97,7 @@ func TestFindFolders(t *testing.T) {
 	if folders, err := findFolders(h); err != nil || len(folders) != 0 {
 		t.Errorf("found %v, %v before there was any lab", folders, err)
 	}
-	must(t, Folder{h, host.Tag{Lab: "good", Format: 1, File: "name: good\n"}}.Create(t.Context()))
+	must(t, Folder{On: h, Tag: host.Tag{Lab: "good", Format: 1, File: "name: good\n"}}.Create(t.Context()))
 	for lab, mark := range map[string]string{
 		"unreadable": "<lab", "foreign": "<x/>", "moved": `<lab xmlns="urn:labctl:lab:1" name="good" format="1"><file>name: good</file></lab>`,
 	} {

@@ -50,6 +50,7 @@ type Build struct {
 	Lab   topology.Lab
 	From  string // the lab's file, which its paths are relative to; not needed to look or to remove
 	Tag   host.Tag
+	Made  Made
 	Bases map[string]images.Base // by the node's name; not needed to look or to remove
 	Accel string                 // topology.AccelKVM or topology.AccelTCG
 }

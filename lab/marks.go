@@ -11,7 +11,6 @@ import (
 	"github.com/mami-project/labctl/domains"
 	"github.com/mami-project/labctl/host"
 	"github.com/mami-project/labctl/networks"
-	"github.com/mami-project/labctl/topology"
 )
 
 // Marks is everything on the host that bears a lab's mark.
@@ -48,30 +47,33 @@ func unreadable(err error) (unread []host.Unreadable, rest error) {
 }
 
 // findFolders lists the labs' folders: those with a mark, and those that were cut
-// short before it was written. Any other is none of labctl's.
+// short before it was written. Any other is none of labctl's. What cannot be read
+// is an error beside the folders that were found.
 func findFolders(h *host.Host) ([]Folder, error) {
 	entries, err := os.ReadDir(filepath.Dir(h.LabDir("any")))
 	if err != nil {
 		return nil, gone(err)
 	}
 	var folders []Folder
+	var errs []error
 	for _, e := range entries {
 		if !e.IsDir() {
 			continue
 		}
-		f := Folder{h, host.Tag{Lab: e.Name()}}
-		tag, marked, err := f.mark()
+		f := Folder{On: h, Tag: host.Tag{Lab: e.Name()}}
+		tag, made, marked, err := f.mark()
 		if err != nil {
-			return nil, err
+			errs = append(errs, host.Unreadable{Kind: "folder", Object: e.Name(), Err: err})
+			continue
 		}
 		if marked {
-			f.Tag = tag
+			f.Tag, f.Made = tag, made
 		} else if bare, err := f.bare(); err != nil || !bare {
 			continue
 		}
 		folders = append(folders, f)
 	}
-	return folders, nil
+	return folders, errors.Join(errs...)
 }
 
 // Labs are the names of the labs that have anything on the host, sorted.
@@ -82,6 +84,20 @@ func (m Marks) Labs() []string {
 	}
 	sort.Strings(names)
 	return slices.Compact(names)
+}
+
+// labOf is the lab whose mark cannot be read, as far as the name of what bears it
+// tells; "" where it tells of none.
+func labOf(u host.Unreadable) string {
+	if u.Kind == "folder" {
+		return u.Object
+	}
+	rest, ours := strings.CutPrefix(u.Object, "labctl.")
+	lab, _, named := strings.Cut(rest, ".")
+	if !ours || !named {
+		return ""
+	}
+	return lab
 }
 
 // Of are the marks of one lab.
@@ -103,11 +119,36 @@ func (m Marks) Of(lab string) Marks {
 		}
 	}
 	for _, u := range m.Unread {
-		if strings.HasPrefix(u.Object, topology.ObjectName(lab)) {
+		if labOf(u) == lab {
 			own.Unread = append(own.Unread, u)
 		}
 	}
 	return own
+}
+
+// made is what the marks of one lab tell of when it was made: nothing where its
+// folder is gone or is an older labctl's.
+func (m Marks) made(h *host.Host) Made {
+	folders := slices.Clone(m.Folders)
+	for _, t := range m.Tags() { // the folder may be in another one than this labctl's
+		folders = append(folders, Folder{On: h.In(t.Dir), Tag: t})
+	}
+	for _, f := range folders {
+		if _, made, marked, err := f.mark(); marked && err == nil {
+			return made
+		}
+	}
+	return Made{}
+}
+
+// newer is an error where a mark of the lab is of a newer format than this labctl's.
+func (m Marks) newer() error {
+	for _, t := range m.tags() {
+		if t.Format > host.Format {
+			return Newer{t.Lab, t.Format}
+		}
+	}
+	return nil
 }
 
 // Tags are the different marks there are that hold a file: one a lab, unless a
@@ -115,6 +156,7 @@ func (m Marks) Of(lab string) Marks {
 func (m Marks) Tags() []host.Tag {
 	var different []host.Tag
 	for _, t := range m.tags() {
+		t.Borrowed = nil // the marked object's own matter
 		if t.File != "" && !slices.ContainsFunc(different, t.Equal) {
 			different = append(different, t)
 		}

@@ -29,7 +29,8 @@ func Open(h *host.Host, name string) (Build, error) {
 	if err != nil {
 		return Build{}, err
 	}
-	tags := marks.Of(name).Tags()
+	own := marks.Of(name)
+	tags := own.Tags()
 	if len(tags) == 0 {
 		return Build{}, Unknown{name, marks.Labs()}
 	}
@@ -37,7 +38,7 @@ func Open(h *host.Host, name string) (Build, error) {
 	if err != nil {
 		return Build{}, err
 	}
-	b := Build{On: h.In(tags[0].Dir), Lab: l, Tag: tags[0]}
+	b := Build{On: h.In(tags[0].Dir), Lab: l, Tag: tags[0], Made: own.made(h)}
 	b.Accel, err = b.runningOn()
 	return b, err
 }

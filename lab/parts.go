@@ -6,7 +6,7 @@ import (
 	"github.com/mami-project/labctl/networks"
 )
 
-func (b Build) folder() Folder { return Folder{b.On, b.Tag} }
+func (b Build) folder() Folder { return Folder{b.On, b.Tag, b.Made} }
 
 func (b Build) dir(names ...string) string {
 	return filepath.Join(append([]string{b.On.LabDir(b.Lab.Name)}, names...)...)

@@ -67,8 +67,9 @@ func Prepare(h *host.Host, f topology.File, from string) (Build, error) {
 		}
 		tag.Devices = foundAs(chosen.Devices)
 	}
-	b := Build{On: h.In(tag.Dir), Lab: l, From: from, Tag: tag}
+	b := Build{On: h.In(tag.Dir), Lab: l, From: from, Tag: tag, Made: madeNow()}
 	if len(before) > 0 {
+		b.Made = marks.Of(f.Name).made(h)
 		b.Accel, err = b.runningOn()
 	} else {
 		b.Accel, err = accelerator(h, l.Accel)

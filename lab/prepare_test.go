@@ -120,7 +120,7 @@ func TestPreflightOfALab(t *testing.T) {
 			h := newHost(t)
 			must(t, prepare(t, h, publishing("theirs", "10.9.1.0/24", test.theirs)).folder().Create(t.Context()))
 			// a mark that cannot be read does not hold this lab up
-			must(t, Folder{h, host.Tag{Lab: "broken", File: "nodes: ["}}.Create(t.Context()))
+			must(t, Folder{On: h, Tag: host.Tag{Lab: "broken", File: "nodes: ["}}.Create(t.Context()))
 			tools = []string{test.tool}
 			b := prepare(t, h, publishing("ours", "10.9.2.0/24", test.ours))
 			p, err := PlanUp(t.Context(), b.Resources())

@@ -17,6 +17,7 @@ type Wanted struct {
 	Keep    bool          // leave what a failed run made, for a look
 	Replace bool          // take a lab made from another file down first
 	Timeout time.Duration // for all of it, building an image excepted
+	TTL     time.Duration // how long the lab is to stay from when its claim is made; 0: as long as it was to
 }
 
 // How long taking back what a failed run made may take.
@@ -38,7 +39,7 @@ func Up(ctx context.Context, h *host.Host, f topology.File, w Wanted, tell Tell)
 			return Build{}, Proof{}, err
 		}
 	}
-	b, made, err := claim(ctx, h, f, w.From, tell)
+	b, made, err := claim(ctx, h, f, w, tell)
 	if err != nil {
 		return Build{}, Proof{}, b.takeBack(ctx, made, w.Keep, tell, err)
 	}
@@ -50,8 +51,9 @@ func Up(ctx context.Context, h *host.Host, f topology.File, w Wanted, tell Tell)
 }
 
 // claim decides the lab and takes its name and its subnets, under the one lock
-// of the host that all claims are made under.
-func claim(ctx context.Context, h *host.Host, f topology.File, from string, tell Tell) (Build, [][]Removable, error) {
+// of the host that all claims are made under. The mark of a lab that is there is
+// written anew where it is to stay for another time.
+func claim(ctx context.Context, h *host.Host, f topology.File, w Wanted, tell Tell) (Build, [][]Removable, error) {
 	unlock, err := host.Lock(ctx, "claims", "labctl up", func(holder string) {
 		tell.note("wait", "lab/"+f.Name, "another labctl chooses subnets: "+holder)
 	})
@@ -59,9 +61,12 @@ func claim(ctx context.Context, h *host.Host, f topology.File, from string, tell
 		return Build{}, nil, err
 	}
 	defer unlock()
-	b, err := Prepare(h, f, from)
+	b, err := Prepare(h, f, w.From)
 	if err != nil {
 		return Build{}, nil, err
+	}
+	if w.TTL > 0 {
+		b.Made.keep(w.TTL)
 	}
 	p, err := PlanUp(ctx, b.Resources())
 	if err != nil {
@@ -71,6 +76,11 @@ func claim(ctx context.Context, h *host.Host, f topology.File, from string, tell
 		return Build{}, nil, err
 	}
 	p.Stages = p.Stages[:1] // the folder and its mark: the claim
+	if w.TTL > 0 && p.Empty() {
+		if err := tell.work("renew", b.folder().String(), b.folder().write); err != nil {
+			return Build{}, nil, fmt.Errorf("renew %s: %w", b.folder(), err)
+		}
+	}
 	made, err := p.Apply(ctx, tell)
 	return b, made, err
 }

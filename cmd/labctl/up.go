@@ -21,6 +21,7 @@ var upCommand = &cli.Command{
 		&cli.DurationFlag{Name: "timeout", Value: 10 * time.Minute, Usage: "give up when the lab is not ready after `TIME`"},
 		&cli.BoolFlag{Name: "keep", Usage: "leave what a failed run made, for a look"},
 		&cli.BoolFlag{Name: "replace", Usage: "take a lab made from a file that said otherwise down first"},
+		&cli.DurationFlag{Name: "ttl", Usage: "let labctl gc take the lab down `TIME` after this up has begun on it; for a lab that is there it counts anew"},
 		jsonFlag, eventsFlag,
 	},
 	Action: runUp,
@@ -30,6 +31,10 @@ func runUp(c *cli.Context) error {
 	f, from, err := readFile(c)
 	if err != nil {
 		return err
+	}
+	ttl := c.Duration("ttl")
+	if c.IsSet("ttl") && ttl <= 0 {
+		return usage{fmt.Sprintf("--ttl %s is no time to come", ttl)}
 	}
 	h, err := asRoot(c)
 	if err != nil {
@@ -41,7 +46,7 @@ func runUp(c *cli.Context) error {
 	err = working(c, func(tell lab.Tell) (err error) {
 		tell.Note(fmt.Sprintf("lab %s, from %s", f.Name, from))
 		b, proof, err = lab.Up(c.Context, h, f, lab.Wanted{
-			From: from, Keep: c.Bool("keep"), Replace: c.Bool("replace"), Timeout: c.Duration("timeout"),
+			From: from, Keep: c.Bool("keep"), Replace: c.Bool("replace"), Timeout: c.Duration("timeout"), TTL: ttl,
 		}, tell)
 		return err
 	})
@@ -75,6 +80,9 @@ func printReach(w io.Writer, b lab.Build, proof lab.Proof) error {
 		}
 	}
 	fmt.Fprintf(w, "labctl down %s\n", b.Lab.Name)
+	if b.Made.Until != nil {
+		fmt.Fprintf(w, "labctl gc takes it down from %s on\n", b.Made.Until.Format(time.RFC3339))
+	}
 	return nil
 }
 
