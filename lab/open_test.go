@@ -77,21 +77,6 @@ func TestMachineOfThatName(t *testing.T) {
 	}
 }
 
-func TestList(t *testing.T) {
-	h := newHost(t)
-	if all, err := List(t.Context(), h); err != nil || all == nil || len(all) > 0 {
-		t.Errorf("%v, %v; want an empty list, also as JSON", all, err)
-	}
-	put(t, prepare(t, h, plainLab))
-	must(t, os.MkdirAll(h.LabDir("cut-short"), 0o711))
-	all, err := List(t.Context(), h)
-	must(t, err)
-	want := []Listed{{Name: "cut-short", State: Part}, {Name: "plain", State: Part, Nodes: 2, From: "lab.yaml"}}
-	if d := cmp.Diff(want, all); d != "" {
-		t.Errorf("(-want +got)\n%s", d)
-	}
-}
-
 func TestLook(t *testing.T) {
 	h := newHost(t)
 	b := prepare(t, h, plainLab)
