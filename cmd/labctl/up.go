@@ -28,13 +28,13 @@ var upCommand = &cli.Command{
 }
 
 func runUp(c *cli.Context) error {
-	f, from, err := readFile(c)
-	if err != nil {
-		return err
-	}
 	ttl := c.Duration("ttl")
 	if c.IsSet("ttl") && ttl <= 0 {
 		return usage{fmt.Sprintf("--ttl %s is no time to come", ttl)}
+	}
+	f, from, err := readFile(c)
+	if err != nil {
+		return err
 	}
 	h, err := asRoot(c)
 	if err != nil {
