@@ -134,8 +134,10 @@ func TestListOfANewerLabctl(t *testing.T) {
 	if l, err := listedAs(t, h, "plain"); err != nil || cmp.Diff(want, l) != "" {
 		t.Errorf("%v (-want +got)\n%s", err, cmp.Diff(want, l))
 	}
-	// also where its mark holds what this one cannot read
-	text := strings.Replace(markText(t, h, "plain"), `<file>`, `<chosen network="control" subnet="by the next labctl"/><file>`, 1)
+	// also where only its folder is there, with a mark that this one cannot read
+	removeDomains(t, b)
+	must(t, b.segments()[0].Destroy(t.Context()))
+	text := strings.Replace(plainMark(t, h), `<file>`, `<chosen network="control" subnet="by the next labctl"/><file>`, 1)
 	must(t, os.WriteFile(filepath.Join(b.dir(), markFile), []byte(text), 0o600))
 	if l, err := listedAs(t, h, "plain"); err != nil || l.State != Unsure {
 		t.Errorf("%+v, %v", l, err)

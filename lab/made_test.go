@@ -33,9 +33,10 @@ func claims(t *testing.T, h *host.Host, text string, ttl time.Duration) Build {
 	return b
 }
 
-func markText(t *testing.T, h *host.Host, lab string) string {
+// plainMark is the mark in the folder of the lab named plain.
+func plainMark(t *testing.T, h *host.Host) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(h.LabDir(lab), markFile))
+	text, err := os.ReadFile(filepath.Join(h.LabDir("plain"), markFile))
 	must(t, err)
 	return string(text)
 }
@@ -69,7 +70,7 @@ func TestMadeStandsInTheFolderAlone(t *testing.T) {
 	if d := cmp.Diff(want, opened.Made); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
-	if text := markText(t, h, "plain"); !strings.Contains(text, ` at="2026-11-24T12:00:00Z"`) || !strings.Contains(text, ` until="2026-11-24T14:00:00Z"`) {
+	if text := plainMark(t, h); !strings.Contains(text, ` at="2026-11-24T12:00:00Z"`) || !strings.Contains(text, ` until="2026-11-24T14:00:00Z"`) {
 		t.Error(text)
 	}
 	put(t, b)
@@ -123,9 +124,9 @@ func TestRenew(t *testing.T) {
 	setNow(t, noon)
 	made := claims(t, h, plainLab, time.Hour).Made
 	setNow(t, noon.Add(time.Minute))
-	first := markText(t, h, "plain")
+	first := plainMark(t, h)
 	b := claims(t, h, plainLab, 0)
-	if text := markText(t, h, "plain"); text != first || cmp.Diff(made, b.Made) != "" {
+	if text := plainMark(t, h); text != first || cmp.Diff(made, b.Made) != "" {
 		t.Errorf("up that asks for nothing changes the mark:\n%s%s%+v", first, text, b.Made)
 	}
 	var r recorder
@@ -204,9 +205,24 @@ func TestReadMade(t *testing.T) {
 	}
 	b := prepare(t, newHost(t), plainLab)
 	must(t, b.folder().Create(t.Context()))
-	text := strings.Replace(markText(t, b.On, "plain"), ` at="`, ` at="on `, 1)
+	text := strings.Replace(plainMark(t, b.On), ` at="`, ` at="on `, 1)
 	must(t, os.WriteFile(filepath.Join(b.dir(), markFile), []byte(text), 0o600))
 	if opened, err := Open(b.On, "plain"); err != nil || !opened.Tag.Equal(b.Tag) || opened.Made.Expired() {
 		t.Errorf("%v, %+v", err, opened.Made)
+	}
+}
+
+// What one of a lab's objects has borrowed is not in the mark that others get of it.
+func TestTagsHoldNothingBorrowed(t *testing.T) {
+	h := newHost(t)
+	b := prepare(t, h, plainLab)
+	mark := b.Tag
+	mark.Borrowed = []host.Borrowed{{Link: "eno1", Boot: bootThen}}
+	text, err := mark.XML()
+	must(t, err)
+	_, err = h.NetworkDefineXML(`<network><name>labctl.plain.control</name><metadata>` + text + `</metadata><bridge name="lcbother"/></network>`)
+	must(t, err)
+	if again := prepare(t, h, plainLab); len(again.Tag.Borrowed) > 0 || !again.Tag.Equal(b.Tag) {
+		t.Errorf("%+v", again.Tag)
 	}
 }
