@@ -32,7 +32,7 @@ const (
 	stopLibvirt  = "pid=$(cat /run/libvirtd.pid); kill -9 $pid; while kill -0 $pid 2>/dev/null; do sleep 0.02; done; "
 	startLibvirt = "setsid libvirtd >>/run/libvirtd.log 2>&1 </dev/null & until virsh -c qemu:///system version >/dev/null 2>&1; do sleep 0.1; done; "
 	// What a host forgets when it is started anew: processes, links, rules, and what stands in /run.
-	rebootHost = "cat /run/libvirt/qemu/labctl.*.pid | xargs kill -9; " + stopLibvirt + `
+	rebootHost = "for pid in /run/libvirt/qemu/labctl.*.pid; do kill -9 $(cat $pid); done; " + stopLibvirt + `
 for link in $(ip -br link | grep -oE '^lc[btw][0-9a-f]+'); do ip link del $link 2>/dev/null || true; done
 nft flush ruleset
 rm -rf /run/libvirt/qemu/* /run/libvirt/network/* /run/labctl

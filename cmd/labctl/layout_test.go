@@ -68,7 +68,7 @@ type listed struct {
 
 func packages(t *testing.T) []listed {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-tags=e2e,bench,passthrough", "-json=ImportPath,Imports,TestImports,XTestImports,IgnoredGoFiles", module+"...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-tags=e2e,bench,passthrough,crash", "-json=ImportPath,Imports,TestImports,XTestImports,IgnoredGoFiles", module+"...")
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
