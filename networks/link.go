@@ -16,14 +16,21 @@ import (
 )
 
 // plain are the settings of a bridge that passes every frame at once and adds
-// none of its own.
-var plain = map[string]string{"stp_state": "0", "multicast_snooping": "0"}
+// none of its own. The host has no address there, and would else tell who asks by
+// ARP for those that it has elsewhere.
+func plain(bridge string) map[string]string {
+	return map[string]string{
+		"/sys/class/net/" + bridge + "/bridge/stp_state":          "0",
+		"/sys/class/net/" + bridge + "/bridge/multicast_snooping": "0",
+		"/proc/sys/net/ipv4/conf/" + bridge + "/arp_ignore":       "8",
+	}
+}
 
 // makePlain turns off what a bridge adds to or keeps from the traffic.
 func makePlain(bridge string) error {
-	for file, value := range plain {
-		if err := os.WriteFile(bridgeFile(bridge, file), []byte(value), 0); err != nil {
-			return fmt.Errorf("set %s: %w", file, err)
+	for file, value := range plain(bridge) {
+		if err := os.WriteFile(file, []byte(value), 0); err != nil {
+			return fmt.Errorf("set %s: %w", filepath.Base(file), err)
 		}
 	}
 	return host.Quiet(bridge)
@@ -31,8 +38,8 @@ func makePlain(bridge string) error {
 
 // isPlain says whether the bridge is there and plain.
 func isPlain(bridge string) (bool, error) {
-	for file, value := range plain {
-		b, err := os.ReadFile(bridgeFile(bridge, file))
+	for file, value := range plain(bridge) {
+		b, err := os.ReadFile(file)
 		if errors.Is(err, fs.ErrNotExist) {
 			return false, nil
 		}
@@ -41,10 +48,6 @@ func isPlain(bridge string) (bool, error) {
 		}
 	}
 	return host.IsQuiet(bridge)
-}
-
-func bridgeFile(bridge, file string) string {
-	return filepath.Join("/sys/class/net", bridge, "bridge", file)
 }
 
 var errForeign = errors.New("not this lab's")

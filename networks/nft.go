@@ -61,15 +61,16 @@ func linkName(key expr.MetaKey, op expr.CmpOp, link string) rule {
 	return rule{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Op: op, Register: 1, Data: name}}
 }
 
-func saddr(p netip.Prefix) rule { return address(12, p) }
-func daddr(p netip.Prefix) rule { return address(16, p) }
+func saddr(p netip.Prefix) rule    { return address(12, expr.CmpOpEq, p) }
+func notSaddr(p netip.Prefix) rule { return address(12, expr.CmpOpNeq, p) }
+func daddr(p netip.Prefix) rule    { return address(16, expr.CmpOpEq, p) }
 
-// address matches the IPv4 address at an offset into the header.
-func address(offset uint32, p netip.Prefix) rule {
+// address compares the IPv4 address at an offset into the header.
+func address(offset uint32, op expr.CmpOp, p netip.Prefix) rule {
 	return rule{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4},
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: mask(p.Bits()), Xor: make([]byte, 4)},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Masked().Addr().AsSlice()},
+		&expr.Cmp{Op: op, Register: 1, Data: p.Masked().Addr().AsSlice()},
 	}
 }
 

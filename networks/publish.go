@@ -122,8 +122,10 @@ func (p Publish) published() []string {
 //
 //	guard        nodes do not reach the host's loopback, which published ports open; where
 //	             br_netfilter is on, measured packets are neither tracked nor reassembled
-//	input        the host's address on a lab's network answers that network alone
-//	forward      into nat networks only what is published or was asked for; elsewhere nothing
+//	input        the host's address on a lab's network answers that network alone; nodes
+//	             reach the host by their own addresses, and not from sides or capture NICs
+//	forward      into nat networks only what is published or was asked for; elsewhere nothing;
+//	             no node passes for another, nor for who answers another lab's
 //	prerouting   published ports lead to their nodes, for other hosts and for nodes
 //	output       and for the host itself
 //	silence      the host says nothing of its own on sides: its bridges would report on IGMP,
@@ -147,13 +149,16 @@ func (p Publish) chains() ([]chain, error) {
 				gateway := netip.PrefixFrom(n.Gateway, n.Gateway.BitLen())
 				guard.add(from, daddr(loopback), drop)
 				input.add(notFrom, iif(expr.CmpOpNeq, "lo"), daddr(gateway), drop)
+				input.add(from, notSaddr(n.Subnet), drop)
 				prerouting.add(notFrom, daddr(gateway), accept)
 			}
 			if n.Sided() {
 				guard.add(from, notrack)
 				silence.add(to, drop)
+				input.add(from, drop)
 			}
 			forward.add(from, to, accept)
+			forward.add(from, notSaddr(n.Subnet), drop)
 			if n.Uplink != topology.UplinkNAT {
 				forward.add(from, drop)
 				forward.add(to, drop)
@@ -169,6 +174,10 @@ func (p Publish) chains() ([]chain, error) {
 	}
 	for _, n := range p.Lab.Nodes {
 		for _, c := range n.NICs {
+			if c.Mirror != "" && c.Link != "" { // which receives; what it sends is for nobody
+				input.add(iif(expr.CmpOpEq, c.Link), drop)
+				forward.add(iif(expr.CmpOpEq, c.Link), drop)
+			}
 			if c.Kind == topology.KindMacvtap { // up, and on a cable, before it can be quieted
 				silence.add(oif(expr.CmpOpEq, c.Link), drop)
 			}

@@ -3,8 +3,10 @@
 package networks
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -65,6 +67,8 @@ func TestPublish(t *testing.T) {
 			publishedPaths(t)
 			sh(t, "iptables-restore <<'END'\n%s\nEND", rules)
 		})
+		t.Run("a node passes for another", func(t *testing.T) { spoofs(t, alpha) })
+		t.Run("a side reaches the host", func(t *testing.T) { sideReaches(t, alpha) })
 		t.Run("measured packets are not tracked", func(t *testing.T) { sidesUntracked(t, Wire{alpha.Networks[2]}) })
 		t.Run("changed by hand", func(t *testing.T) { publishHeals(t, a, alpha) })
 		t.Run("down of one leaves the other", func(t *testing.T) {
@@ -214,6 +218,76 @@ func sidesUntracked(t *testing.T, w Wire) {
 	}
 	endStation(t, "a")
 	endStation(t, "b")
+}
+
+// spoofs has a node of one lab answer in the outside's place what another lab's
+// node has asked: to the host such an answer belongs to a connection that it knows.
+func spoofs(t *testing.T, alpha topology.Lab) {
+	sh(t, "for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$f; done") // as many hosts have it
+	arriving := listen(t, "influxdb", "eth0", unix.ETH_P_IP)
+	post(t, "influxdb", alpha.Nodes[1].NICs[0].Address.Addr().String()+":6000", "192.0.2.2:54", "question")
+	sh(t, "ip -n other address add 192.0.2.2/32 dev eth0")
+	for _, p := range []struct {
+		from string
+		want bool
+	}{{"outside", true}, {"other", false}} {
+		post(t, p.from, "192.0.2.2:54", "192.0.2.1:6000", "answer by "+p.from)
+		came := false
+		for f := arriving.next(time.Second); f != nil; f = arriving.next(100 * time.Millisecond) {
+			came = came || bytes.HasSuffix(f, []byte("answer by "+p.from))
+		}
+		if came != p.want {
+			t.Errorf("an answer by %s comes: %v, want %v", p.from, came, p.want)
+		}
+	}
+	sh(t, "ip -n other address del 192.0.2.2/32 dev eth0")
+}
+
+// sideReaches has a station on a measured network talk to the host: nobody answers
+// there, and what is sent to the bridge's MAC, which is no secret, gets nowhere.
+func sideReaches(t *testing.T, alpha topology.Lab) {
+	side := alpha.Networks[2].Segments[0]
+	station(t, "onside")
+	defer endStation(t, "onside")
+	sh(t, `ip link set v-onside master %s
+		ip -n onside address add 192.0.2.77/24 dev eth0`, side.Bridge)
+	if got := ask("onside", "tcp", "192.0.2.1:8888", time.Second); got != "" {
+		t.Errorf("the host answers a measured network with %q", got)
+	}
+	if got := sh(t, "ip -n onside neigh show 192.0.2.1"); strings.Contains(got, "lladdr") {
+		t.Errorf("the host answers ARP on a measured network: %s", got)
+	}
+	sh(t, "ip -n onside neigh replace 192.0.2.1 lladdr %s dev eth0 nud permanent", side.MAC)
+	came := listen(t, "", side.Bridge, unix.ETH_P_IP)
+	c, err := net.ListenPacket("udp4", "192.0.2.1:8889")
+	must(t, err)
+	defer func() { _ = c.Close() }()
+	post(t, "onside", "192.0.2.77:6000", "192.0.2.1:8889", "hello")
+	if came.next(patience) == nil {
+		t.Fatal("nothing comes to the bridge: this test shows nothing")
+	}
+	must(t, c.SetReadDeadline(time.Now().Add(500*time.Millisecond)))
+	if _, from, err := c.ReadFrom(make([]byte, 64)); err == nil {
+		t.Errorf("the host takes what a measured network sends it, from %s", from)
+	}
+}
+
+// post sends a datagram from a station's address.
+func post(t *testing.T, station, from, to, text string) {
+	t.Helper()
+	must(t, in(station, func() error {
+		local, lerr := net.ResolveUDPAddr("udp4", from)
+		remote, rerr := net.ResolveUDPAddr("udp4", to)
+		if err := errors.Join(lerr, rerr); err != nil {
+			return err
+		}
+		c, err := net.DialUDP("udp4", local, remote)
+		if err != nil {
+			return err
+		}
+		_, err = c.Write([]byte(text))
+		return errors.Join(err, c.Close())
+	}))
 }
 
 // machine is a station in a node's place: its address, its default route, and no

@@ -37,3 +37,18 @@ func TestPublishSilencesMacvtaps(t *testing.T) {
 		t.Errorf("silent: the macvtap %v, the tap %v", silent("lctmacvtap"), silent("lctvirtio"))
 	}
 }
+
+// What a capture NIC's node sends there is for nobody: the host is at its other end.
+func TestPublishTakesNothingFromCaptures(t *testing.T) {
+	l := demo("trafic", "10.7")
+	l.Nodes[0].NICs = append(l.Nodes[0].NICs, topology.NIC{Network: "test", Kind: topology.KindVirtio, Link: "lctcapture", Mirror: "influxdb"})
+	chains, err := Publish{l}.chains()
+	must(t, err)
+	want := slices.Concat(iif(expr.CmpOpEq, "lctcapture"), drop)
+	for _, name := range []string{"input", "forward"} {
+		i := slices.IndexFunc(chains, func(c chain) bool { return c.name == name })
+		if !slices.ContainsFunc(chains[i].rules, func(r rule) bool { return reflect.DeepEqual(r, want) }) {
+			t.Errorf("chain %s lets a capture NIC's frames in", name)
+		}
+	}
+}

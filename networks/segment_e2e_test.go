@@ -52,6 +52,7 @@ func TestSegments(t *testing.T) {
 				"echo 1 > /sys/class/net/%s/bridge/stp_state",
 				"echo 1 > /sys/class/net/%s/bridge/multicast_snooping",
 				"echo 0 > /proc/sys/net/ipv6/conf/%s/disable_ipv6",
+				"echo 0 > /proc/sys/net/ipv4/conf/%s/arp_ignore",
 			} {
 				sh(t, spoil, all[2].Segment.Bridge)
 				heals(t, all[2])
