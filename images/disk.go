@@ -104,6 +104,11 @@ func (d Disk) write(ctx context.Context) error {
 	if err := os.Mkdir(d.scratch(), 0o700); err != nil {
 		return err
 	}
+	// it will hold private keys: qemu-img leaves the mode of a file that is there,
+	// and libvirt lends it to QEMU
+	if err := os.WriteFile(d.part(), nil, 0o600); err != nil {
+		return err
+	}
 	err := run(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", d.Base.Disk(), d.part(), strconv.FormatInt(d.Bytes, 10))
 	if err != nil {
 		return err
