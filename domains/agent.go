@@ -1,6 +1,7 @@
 package domains
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -25,14 +26,23 @@ const (
 	agentAnswer   = 30
 )
 
+// The most that is read of an answer (bytes): a guest that lies makes many times
+// as much of it. Those that carry data are as long as libvirt lets them be.
+const answerMost = 1 << 20
+
+var dataMost = map[string]int{"guest-exec-status": 4 << 20, "guest-file-read": 2 << 20}
+
 // ErrNoAgent means that the guest agent does not answer (yet).
 var ErrNoAgent = errors.New("the guest agent does not answer")
+
+// errTooMuch means that an answer is longer than any that was asked for.
+var errTooMuch = errors.New("it answers more than was asked for")
 
 // errLost means that the agent knows nothing of a command that it has started.
 var errLost = errors.New("the guest agent has lost the command: it was restarted")
 
 // Agent speaks with the QEMU guest agent in a node. What it answers is a guest's
-// word: bounded in size by the agent, and never run on the host.
+// word: bounded in size, and never run on the host.
 type Agent struct {
 	On   *host.Host
 	Node topology.Node
@@ -97,6 +107,9 @@ func (a Agent) ReadFile(ctx context.Context, path string) ([]byte, error) {
 		Text []byte `json:"buf-b64"`
 	}
 	err := a.call(ctx, "guest-file-read", map[string]any{"handle": handle, "count": fileMost}, &read)
+	if len(read.Text) > fileMost {
+		read.Text, err = nil, fmt.Errorf("%s: %w", path, errTooMuch)
+	}
 	return read.Text, errors.Join(err, a.call(ctx, "guest-file-close", map[string]any{"handle": handle}, nil))
 }
 
@@ -201,6 +214,9 @@ func (a Agent) call(ctx context.Context, command string, arguments map[string]an
 	}
 	if to == nil {
 		return nil
+	}
+	if most := cmp.Or(dataMost[command], answerMost); len(answer) > most {
+		return fmt.Errorf("%s: %w: %d bytes, of at most %d", command, errTooMuch, len(answer), most)
 	}
 	if err := decode(answer, to); err != nil {
 		return fmt.Errorf("%s answered %s: %s", command, host.Excerpt([]byte(answer)), host.Excerpt([]byte(err.Error())))

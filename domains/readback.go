@@ -74,7 +74,7 @@ func compareAddress(l Link, nic topology.NIC) error {
 		want = nic.Address.String()
 	}
 	if got := strings.Join(found, " "); got != want {
-		return fmt.Errorf("%s (%s) has address %q where %q was written", l.Name, nic.MAC, got, want)
+		return fmt.Errorf("%s (%s) has address %q where %q was written", l.Name, nic.MAC, host.Excerpt([]byte(got)), want)
 	}
 	return nil
 }
@@ -93,6 +93,7 @@ const (
 	influxPort = 8086
 	dialTime   = 2 * time.Second
 	greeting   = 255 // RFC 4253 section 4.2
+	headerMost = 64 << 10
 )
 
 // servicesAnswer reaches the node as a user will: ssh greets, InfluxDB pings.
@@ -139,7 +140,7 @@ func influxPings(ctx context.Context, at netip.AddrPort) bool {
 		return false
 	}
 	client := http.Client{
-		Transport: &http.Transport{DisableKeepAlives: true, Proxy: nil},
+		Transport: &http.Transport{DisableKeepAlives: true, Proxy: nil, MaxResponseHeaderBytes: headerMost},
 		// a guest does not send the host elsewhere
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

@@ -73,6 +73,11 @@ func (b Build) Capture(ctx context.Context, w CaptureWanted, out io.Writer) (*Ac
 	if err != nil {
 		return nil, err
 	}
+	if w.Duration > 0 { // the node's dumpcap ends by itself, unless the node lies
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, w.Duration+captureLate)
+		defer cancel()
+	}
 	pidFile := fmt.Sprintf("/run/labctl-capture-%d", time.Now().UnixNano())
 	agent := domains.Agent{On: b.On, Node: node}
 	// not bound to ctx, and in a group of its own: an interrupt ends dumpcap, whose

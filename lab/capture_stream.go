@@ -16,13 +16,17 @@ import (
 // reader has been given up.
 var captureEnd = 20 * time.Second
 
+// captureLate is how long after its duration a capture may end: it takes a slow
+// node that long to begin.
+const captureLate = time.Minute
+
 // errBlocked means that the reader of a capture took nothing until it was given up.
 var errBlocked = errors.New("its reader takes nothing, and was waited for long enough")
 
 // stream runs cmd, which captures to out, until it ends, out takes no more, or ctx
 // is done, and returns its last words. interrupt asks it to end.
 func stream(ctx context.Context, cmd *exec.Cmd, out *sink, interrupt func(context.Context)) ([]byte, error) {
-	var words bytes.Buffer
+	var words lastWords
 	cmd.Stdout, cmd.Stderr = out, &words
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -31,7 +35,7 @@ func stream(ctx context.Context, cmd *exec.Cmd, out *sink, interrupt func(contex
 	go func() { ended <- cmd.Wait() }()
 	select {
 	case err := <-ended:
-		return words.Bytes(), err
+		return words, err
 	case <-ctx.Done():
 	case <-out.over:
 	}
@@ -44,13 +48,27 @@ func stream(ctx context.Context, cmd *exec.Cmd, out *sink, interrupt func(contex
 	} {
 		select {
 		case err := <-ended:
-			return words.Bytes(), err
+			return words, err
 		case <-time.After(captureEnd):
 			press()
 		}
 	}
 	err := <-ended
-	return words.Bytes(), err
+	return words, err
+}
+
+// The most that is kept of what a program says (bytes), which a guest may have it say without end.
+const wordsMost = 64 << 10
+
+// lastWords is the end of what was written to it.
+type lastWords []byte
+
+func (w *lastWords) Write(b []byte) (int, error) {
+	*w = append(*w, b...)
+	if over := len(*w) - wordsMost; over > 0 {
+		*w = append((*w)[:0], (*w)[over:]...)
+	}
+	return len(b), nil
 }
 
 // sink passes on what is written to it until that fails or is given up, and takes

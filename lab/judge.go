@@ -105,6 +105,9 @@ type view struct {
 	most  int // bytes of the longest frame that can be: MTU + 14
 }
 
+// wrongMost is how much of what is wrong with a view is told: the capture is a guest's word.
+const wrongMost = 20
+
 // judge says what is wrong with what the point saw on this NIC; nil where each
 // wanted frame was there exactly once, whole and right, and no other.
 func (v view) judge(saw []seen) error {
@@ -131,6 +134,9 @@ func (v view) judge(saw []seen) error {
 	}
 	if len(wrong) == 0 {
 		return nil
+	}
+	if more := len(wrong) - wrongMost; more > 0 {
+		wrong = append(wrong[:wrongMost], fmt.Sprintf("and %d more of the kind", more))
 	}
 	return fmt.Errorf("%s saw\n    %s", v.named, strings.Join(wrong, "\n    "))
 }
