@@ -13,7 +13,7 @@ import (
 var (
 	pciAddress   = regexp.MustCompile(`^[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$`)
 	shortAddress = regexp.MustCompile(`^[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$`)
-	linkName     = regexp.MustCompile(`^[^\s/:]{1,15}$`)
+	linkName     = regexp.MustCompile(`^[[:graph:]]{1,15}$`)
 )
 
 const (
@@ -62,7 +62,8 @@ func passthrough(c *checker, n *draftNIC) {
 }
 
 func (c *checker) checkLink(p path, name string) {
-	if name != "" && !linkName.MatchString(name) {
+	// the kernel takes bytes of any kind beside these: nobody means them, and they are paths and text elsewhere
+	if name != "" && (!linkName.MatchString(name) || strings.ContainsAny(name, `/:"'<>&%\`) || name == "." || name == "..") {
 		c.problem(p, fmt.Sprintf("%s is %s, which can be no link's name", p, show(name)), linkHint)
 	}
 }
