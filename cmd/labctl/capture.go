@@ -70,7 +70,8 @@ func tellAccount(c *cli.Context, a lab.Account) {
 	}
 }
 
-// lateFile is a file that is made, or emptied, with the first bytes written to it.
+// lateFile is a file that is made, for its owner alone as what it holds is others'
+// talk, or emptied, with the first bytes written to it.
 type lateFile struct {
 	name string
 	file atomic.Pointer[os.File] // Close does not wait for an open that hangs, as a FIFO's may
@@ -78,7 +79,7 @@ type lateFile struct {
 
 func (l *lateFile) Write(b []byte) (int, error) {
 	if l.file.Load() == nil {
-		f, err := os.Create(l.name)
+		f, err := os.OpenFile(l.name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 		if err != nil {
 			return 0, err
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
 
+	"github.com/mami-project/labctl/host"
 	"github.com/mami-project/labctl/lab"
 )
 
@@ -42,7 +43,17 @@ func working(c *cli.Context, do func(lab.Tell) error) error {
 }
 
 // newDisplay is JSON lines where asked for, live on a terminal, plain lines elsewhere.
-func newDisplay(c *cli.Context) display {
+func newDisplay(c *cli.Context) display { return harmless{chosenDisplay(c)} }
+
+// harmless shows a guest's words, which a note may hold, in a way fit for a terminal.
+type harmless struct{ display }
+
+func (h harmless) tell(e lab.Event) {
+	e.Note = host.Printable([]byte(e.Note))
+	h.display.tell(e)
+}
+
+func chosenDisplay(c *cli.Context) display {
 	w := c.App.ErrWriter
 	if c.Bool("events") {
 		return &jsonLines{w: w}
@@ -113,7 +124,7 @@ func (j *jsonLines) tell(e lab.Event) {
 	defer j.mu.Unlock()
 	line := jsonEvent{Time: e.Time, Phase: e.Phase, Verb: e.Verb, Resource: e.Resource, Note: e.Note}
 	if e.Err != nil {
-		line.Error = e.Err.Error()
+		line.Error = host.Printable([]byte(e.Err.Error()))
 	}
 	_ = json.NewEncoder(j.w).Encode(line) // a reader that went away does not stop the work
 }
