@@ -63,8 +63,8 @@ func makeLockDir() error {
 
 // tryLock returns the locked file, or nil and what its holder wrote into it.
 func tryLock(path string) (*os.File, string, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
-	if errors.Is(err, os.ErrNotExist) { // the folder went with another process's last lock
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // who can open it can hold it
+	if errors.Is(err, os.ErrNotExist) {                       // the folder went with another process's last lock
 		return nil, "", makeLockDir()
 	}
 	if err != nil {

@@ -176,10 +176,13 @@ func answers(out string) map[string]string {
 	return said
 }
 
+// debugfsPath is a path that is one word of debugfs's, on one line as long as it reads.
+var debugfsPath = regexp.MustCompile(`^/[A-Za-z0-9._@+:/-]{0,99}$`)
+
 // plainPath refuses what debugfs's commands cannot name.
 func plainPath(p string) error {
-	if !path.IsAbs(p) || strings.ContainsAny(p, " \t\n\"'") {
-		return fmt.Errorf("%q is no absolute path without spaces and quotes", p)
+	if !debugfsPath.MatchString(p) {
+		return fmt.Errorf("%q is no absolute path without spaces, quotes and the like", p)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode"
 
 	"github.com/urfave/cli/v2"
 
@@ -18,11 +19,20 @@ import (
 
 var (
 	connectFlag = &cli.StringFlag{Name: "connect", EnvVars: []string{"LABCTL_CONNECT"}, Usage: "libvirt's `URI`", Value: "qemu:///system"}
-	dirFlag     = &cli.StringFlag{Name: "dir", EnvVars: []string{"LABCTL_DIR"}, Usage: "`FOLDER` of the image cache and of the labs' disks", Value: host.DefaultDir}
+	dirFlag     = &cli.StringFlag{Name: "dir", EnvVars: []string{"LABCTL_DIR"}, Usage: "`FOLDER` of the image cache and of the labs' disks", Value: host.DefaultDir, Action: plainDir}
 	labFlag     = &cli.StringFlag{Name: "lab", Usage: "`NAME` of the lab; not needed where there is only one"}
 	jsonFlag    = &cli.BoolFlag{Name: "json", Usage: "print JSON"}
 	eventsFlag  = &cli.BoolFlag{Name: "events", Usage: "tell of the work as JSON lines"}
 )
+
+// plainDir refuses a folder whose name means more than itself to a program that is
+// given it, such as % and ${…} to ssh.
+func plainDir(_ *cli.Context, dir string) error {
+	if strings.ContainsAny(dir, "\"'\\%$") || strings.ContainsFunc(dir, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return usage{fmt.Sprintf("--dir is %q\n  expected a folder without control characters, quotes, \\, %% and $ in its name", dir)}
+	}
+	return nil
+}
 
 // connect opens the host.
 func connect(c *cli.Context) (*host.Host, error) {
