@@ -75,8 +75,9 @@ bench-image: setup build ## how long each base image takes to build, and its siz
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && TIMEFORMAT='%R s' && \
 	for recipe in debian debian-slim; do time bin/labctl --dir "$$dir" image build $$recipe || exit; done
 
-fuzz: ## search for files that break the reader, FUZZTIME=30s
+fuzz: ## search for files that break the reader or what derives from them, FUZZTIME=30s
 	$(GO) test -run '^$$' -fuzz FuzzLoad -fuzztime $(FUZZTIME) -fuzzminimizetime 0 ./topology
+	$(GO) test -run '^$$' -fuzz FuzzInjection -fuzztime $(FUZZTIME) -fuzzminimizetime 0 ./cmd/labctl
 
 fmt: $(LINT) ## gofumpt, as lint wants it
 	$(LINT) fmt
