@@ -215,6 +215,11 @@ func (a Agent) call(ctx context.Context, command string, arguments map[string]an
 	if to == nil {
 		return nil
 	}
+	return read(command, answer, to)
+}
+
+// read reads what a command answered, which may be anything, into to.
+func read(command, answer string, to any) error {
 	if most := cmp.Or(dataMost[command], answerMost); len(answer) > most {
 		return fmt.Errorf("%s: %w: %d bytes, of at most %d", command, errTooMuch, len(answer), most)
 	}

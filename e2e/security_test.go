@@ -172,7 +172,7 @@ for n in $(virsh -c qemu:///system -q net-list --all --name); do virsh -c qemu:/
 func othersReadNothing(t *testing.T, run bool) {
 	script := `find /var/lib/labctl/labs /var/log/libvirt -type f`
 	if run {
-		script += "; find /var/lib/libvirt/qemu /run/libvirt/qemu -type s -o -type f -name '*labctl*'"
+		script += "; find /var/lib/libvirt/qemu /run/libvirt/qemu -type s -o -type f -name '*labctl*' ! -name '*.pid'"
 		script += `; for d in $(virsh -c qemu:///system -q list --name); do virsh -c qemu:///system ttyconsole $d; done | grep /`
 	}
 	paths := strings.Fields(sh(t, script))

@@ -271,3 +271,16 @@ func TestLockLetsOneIn(t *testing.T) {
 	}
 	nothingLeft(t)
 }
+
+// Whoever can open a lock can hold it.
+func TestLockIsForItsOwnerAlone(t *testing.T) {
+	ownLockDir(t)
+	unlock, err := Lock(within(t), "it", "testing", func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	if i, err := os.Stat(filepath.Join(LockDir, "it.lock")); err != nil || i.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", i.Mode(), err)
+	}
+}

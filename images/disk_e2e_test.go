@@ -57,6 +57,37 @@ func TestDiskContract(t *testing.T) {
 	isEmpty(t, dir)
 }
 
+// A disk holds private keys: it is nobody else's from its first byte on.
+func TestDiskIsForItsOwnerAlone(t *testing.T) {
+	d := tinyDisk(tinyBase(t), t.TempDir())
+	ended := make(chan struct{})
+	open := make(chan string, 1)
+	go func() {
+		defer close(open)
+		for {
+			for _, place := range []string{d.part(), d.part() + ".raw", d.scratch(), d.Path} {
+				if i, err := os.Stat(place); err == nil && i.Mode().Perm()&0o077 != 0 {
+					open <- fmt.Sprint(place, " has mode ", i.Mode())
+					return
+				}
+			}
+			select {
+			case <-ended:
+				return
+			default:
+			}
+		}
+	}()
+	err := d.Create(t.Context())
+	close(ended)
+	if was := <-open; was != "" || err != nil {
+		t.Error(was, err)
+	}
+	if i, err := os.Stat(d.Path); err != nil || i.Mode().Perm() != 0o600 {
+		t.Errorf("the disk has mode %v, %v", i.Mode(), err)
+	}
+}
+
 // isEmpty says what is left in a folder, and which programs and mounts of ours are.
 func isEmpty(t *testing.T, dir string) {
 	t.Helper()

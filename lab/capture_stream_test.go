@@ -123,3 +123,18 @@ func TestSinkTellsItsBeginning(t *testing.T) {
 		t.Errorf("told %d times, %q", begun, out.String())
 	}
 }
+
+// A guest may have ssh say anything, without end.
+func TestLastWordsAreBounded(t *testing.T) {
+	var w lastWords
+	for range 100 {
+		n, err := w.Write(bytes.Repeat([]byte("x"), wordsMost/3))
+		if n != wordsMost/3 || err != nil {
+			t.Fatalf("%d, %v", n, err)
+		}
+	}
+	_, _ = w.Write([]byte("the end"))
+	if len(w) != wordsMost || !bytes.HasSuffix(w, []byte("the end")) {
+		t.Errorf("%d bytes, at the end %q", len(w), w[max(0, len(w)-10):])
+	}
+}

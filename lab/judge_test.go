@@ -202,3 +202,15 @@ func TestJudge(t *testing.T) {
 		t.Errorf("%v; want both NICs' faults", err)
 	}
 }
+
+// A guest may say that it saw any number of wrong frames.
+func TestJudgementIsBounded(t *testing.T) {
+	saw := make([]seen, 100_000)
+	for i := range saw {
+		saw[i] = seen{mark: mark{7, i}}
+	}
+	err := view{named: "a NIC"}.judge(saw)
+	if err == nil || len(err.Error()) > 4096 || !strings.Contains(err.Error(), "and 99980 more") {
+		t.Errorf("%.300v", err)
+	}
+}

@@ -32,6 +32,14 @@ func TestLateFile(t *testing.T) {
 		t.Error(err)
 	}
 	is("ab")
+	fresh := &lateFile{name: filepath.Join(t.TempDir(), "fresh.pcap")}
+	if _, err := fresh.Write([]byte("a")); err != nil {
+		t.Fatal(err)
+	}
+	if i, err := os.Stat(fresh.name); err != nil || i.Mode().Perm() != 0o600 {
+		t.Errorf("a new capture has mode %v, %v", i.Mode(), err)
+	}
+	_ = fresh.Close()
 	if _, err := (&lateFile{name: filepath.Join(name, "x")}).Write([]byte("a")); err == nil {
 		t.Error("a file in no folder was written")
 	}

@@ -138,3 +138,24 @@ func TestLiveDisplay(t *testing.T) {
 		}
 	}
 }
+
+// What is told may hold a guest's words.
+func TestDisplaysAreHarmless(t *testing.T) {
+	const evil = "\x1b]0;x\x07\u009b31m\u202e"
+	var b bytes.Buffer
+	for _, d := range []display{&plain{w: &b, since: map[string]time.Time{}}, &jsonLines{w: &b}, newLive(mpb.WithOutput(&b))} {
+		d = harmless{d}
+		for _, phase := range []lab.Phase{lab.Warns, lab.Notes, lab.Starts, lab.Notes, lab.Ends, lab.Fails} {
+			d.tell(lab.Event{Time: epoch, Phase: phase, Verb: "wait", Resource: "machine/m", Note: evil, Err: errors.New(evil)})
+		}
+		d.close()
+	}
+	for _, order := range []string{"\x1b]", "\x07", "\u009b", "\u202e"} {
+		if strings.Contains(b.String(), order) {
+			t.Errorf("%q reaches the terminal", order)
+		}
+	}
+	if !strings.Contains(b.String(), "?]0;x") {
+		t.Errorf("nothing is told: %q", b.String())
+	}
+}
