@@ -5,8 +5,10 @@ package e2e
 import (
 	"bytes"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -89,10 +91,16 @@ func watchModes(t *testing.T) (found func() []string, end func()) {
 	watching.Go(func() {
 		for {
 			_ = filepath.WalkDir(host.DefaultDir+"/labs", func(path string, d fs.DirEntry, err error) error {
-				if err == nil && d.Type().IsRegular() {
-					if i, err := d.Info(); err == nil && i.Mode().Perm()&0o007 != 0 {
-						seen[path+" "+i.Mode().String()] = true
-					}
+				if err != nil {
+					return nil
+				}
+				i, err := d.Info()
+				switch {
+				case err != nil: // it is gone
+				case d.IsDir() && i.Mode().Perm()&0o001 == 0:
+					return fs.SkipDir // nobody gets to what is in it
+				case d.Type().IsRegular() && i.Mode().Perm()&0o007 != 0:
+					seen[path+" "+i.Mode().String()] = true
 				}
 				return nil
 			})
@@ -107,14 +115,7 @@ func watchModes(t *testing.T) (found func() []string, end func()) {
 		close(stop)
 		watching.Wait()
 	}
-	found = func() []string {
-		var names []string
-		for n := range seen {
-			names = append(names, n)
-		}
-		return names
-	}
-	return found, end
+	return func() []string { return slices.Sorted(maps.Keys(seen)) }, end
 }
 
 // keysAreToldNowhere looks for the lab's private keys in what is not theirs.
