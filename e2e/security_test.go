@@ -36,7 +36,7 @@ func TestSecurity(t *testing.T) {
 	hosttest.Private(t, func(t *testing.T) {
 		isClean := clean(t)
 		recorded := recordPrograms(t)
-		open, closeEyes := watchModes(t)
+		open, closeEyes := watchModes()
 		var up, other result
 		first, second := command(t, "up", "--events", smallLab(t, "red")), command(t, "up", write(t, "blue.yaml", solo))
 		first.Env = append(os.Environ(), "PATH="+filepath.Dir(recorded)+":"+os.Getenv("PATH"))
@@ -84,7 +84,7 @@ done`)
 }
 
 // watchModes looks again and again, until it is ended, for files of labs that anyone may read.
-func watchModes(t *testing.T) (found func() []string, end func()) {
+func watchModes() (found func() []string, end func()) {
 	stop := make(chan struct{})
 	seen := map[string]bool{}
 	var watching sync.WaitGroup
