@@ -43,8 +43,11 @@ func (f Found) State(context.Context) (host.State, error) {
 // removes its domain and its logs.
 func (f Found) Destroy(ctx context.Context) error { return remove(ctx, f.On, f.Object, f.Tag.Lab) }
 
-// Find lists the marked domains of the host, of every lab, by name.
+// Find lists the marked domains of the host, of every lab, by name: none where libvirt is silent.
 func Find(h *host.Host) ([]Found, error) {
+	if h.Silent() != nil {
+		return nil, nil
+	}
 	all, err := h.ListAllDomains(0)
 	if err != nil {
 		return nil, err

@@ -62,8 +62,11 @@ func (m Machine) State(context.Context) (host.State, error) {
 	return host.Present, nil
 }
 
-// Running says whether the machine runs, or is paused.
+// Running says whether the machine runs, or is paused, as far as libvirt tells.
 func (m Machine) Running() (bool, error) {
+	if m.On.Silent() != nil {
+		return false, nil
+	}
 	d, err := m.On.LookupDomainByName(m.Node.Object)
 	if err != nil {
 		return false, host.Gone(err)

@@ -17,6 +17,9 @@ func (h *Host) KVM() (ok bool, why string, err error) {
 	if !shown {
 		return false, "the processor shows neither vmx nor svm", nil
 	}
+	if h.silent != nil {
+		return false, "libvirt, which has to offer it, does not answer", nil
+	}
 	text, err := h.GetCapabilities()
 	if err != nil {
 		return false, "", err

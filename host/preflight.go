@@ -19,6 +19,7 @@ import (
 // not there yet, since what runs already has what it needs.
 type Needs struct {
 	KVM       bool  // KVM or nothing
+	Auto      bool  // KVM where it can be had, else slower
 	UEFI      bool  // a firmware for machines
 	MemoryMiB int   // of the machines to be started
 	DiskBytes int64 // for the overlays to be made, at the least
@@ -51,17 +52,36 @@ func (u Unfits) Error() string {
 	return errors.Join(errs...).Error()
 }
 
-var checks = []func(context.Context, *Host, Needs) (Unfits, error){
-	hasKVM, hasUEFI, hasTools, hasMemory, isPassable, hasRoom, hasFreeSubnets, hasFreePorts,
-	hasIOMMU, remapsInterrupts, canLock, hasNICs,
+// preflightCheck is a check without which nothing is made.
+type preflightCheck struct {
+	name  string
+	why   string // what it finds matters
+	look  func(context.Context, *Host, Needs) (Unfits, error)
+	found func(*Host, Needs) string  // what there is, for doctor
+	more  func(*Check, *Host, Needs) // what makes labs worse alone, for doctor; nil: nothing
+}
+
+var preflight = []preflightCheck{
+	{"kvm", "under QEMU's software emulation timing and throughput are not those of hardware, and the file forbids it", hasKVM, kvmFound, slowly},
+	{"firmware", "the node's machine would find nothing that starts it", hasUEFI, firmwareFound, nil},
+	{"programs", "they make and write the nodes' disks, before anything boots", hasTools, toolsFound, nil},
+	{"memory", "where memory runs out the kernel swaps, and ends machines: what is measured then is the host", hasMemory, memoryFound, nil},
+	{"paths", "QEMU runs as a user of its own: it could not open the disks, and no machine would start", isPassable, pathFound, nil},
+	{"disk", "a machine whose disk cannot grow is paused by QEMU in the middle of what it does", hasRoom, roomFound, nil},
+	{"subnets", "the host would send to the one what is for the other, and one of the two could not be reached", hasFreeSubnets, subnetsFound, nil},
+	{"ports", "who connects to it would reach something else than the node, or nothing", hasFreePorts, portsFound, nil},
+	{"iommu", "a device can be given to a machine only behind an IOMMU: it could write to all of the host's memory", hasIOMMU, devicesFound, nil},
+	{"interrupts", "a machine could raise any interrupt of the host by its device, and libvirt refuses that", remapsInterrupts, devicesFound, nil},
+	{"locked memory", "the device writes to the machine's memory behind the kernel's back: QEMU must lock it, or it does not start", canLock, devicesFound, nil},
+	{"nics", "the NIC would not come, or be taken from who uses it now", hasNICs, nicsFound, nil},
 }
 
 // Preflight looks whether the host can give what is needed, before anything is
 // made. Its error is an Unfits that holds all that is missing.
 func Preflight(ctx context.Context, h *Host, n Needs) error {
 	var all Unfits
-	for _, check := range checks {
-		unfit, err := check(ctx, h, n)
+	for _, check := range preflight {
+		unfit, err := check.look(ctx, h, n)
 		if err != nil {
 			return err
 		}
@@ -168,24 +188,31 @@ func hasRoom(_ context.Context, h *Host, n Needs) (Unfits, error) {
 		return nil, nil
 	}
 	var s unix.Statfs_t
-	dir := h.Dir
-	err := unix.Statfs(dir, &s)
-	for errors.Is(err, unix.ENOENT) && dir != filepath.Dir(dir) { // no lab was here yet
-		dir = filepath.Dir(dir)
-		err = unix.Statfs(dir, &s)
-	}
-	if err != nil {
+	if dir, err := statfs(h.Dir, &s); err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
-	free := int64(s.Bavail) * s.Bsize
-	if free >= n.DiskBytes {
+	if free(s) >= n.DiskBytes {
 		return nil, nil
 	}
 	return Unfits{{
-		fmt.Sprintf("the nodes' disks want at least %d MiB in %s, and %d MiB are free", n.DiskBytes>>20, h.Dir, free>>20),
+		fmt.Sprintf("the nodes' disks want at least %d MiB in %s, and %d MiB are free", n.DiskBytes>>20, h.Dir, free(s)>>20),
 		"make room there (labctl image prune), or give labctl another folder (--dir)",
 	}}, nil
 }
+
+// statfs looks at the file system that a folder is on, or will be: no lab may
+// have been there yet. It returns the folder that it has looked at.
+func statfs(dir string, s *unix.Statfs_t) (string, error) {
+	err := unix.Statfs(dir, s)
+	for errors.Is(err, unix.ENOENT) && dir != filepath.Dir(dir) {
+		dir = filepath.Dir(dir)
+		err = unix.Statfs(dir, s)
+	}
+	return dir, err
+}
+
+// free is what others than root may still write (bytes).
+func free(s unix.Statfs_t) int64 { return int64(s.Bavail) * s.Bsize }
 
 func hasFreeSubnets(_ context.Context, _ *Host, n Needs) (Unfits, error) {
 	var u Unfits

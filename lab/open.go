@@ -45,6 +45,9 @@ func Open(h *host.Host, name string) (Build, error) {
 
 // runningOn is how the lab's machines are run, as the first of them that is there says.
 func (b Build) runningOn() (string, error) {
+	if b.On.Silent() != nil {
+		return accelerator(b.On, b.Lab.Accel)
+	}
 	for _, m := range b.Machines() {
 		accel, there, err := m.Accel()
 		if there || err != nil {

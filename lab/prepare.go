@@ -179,7 +179,7 @@ func (b Build) Preflight(ctx context.Context, p Plan) error {
 
 // needs are what is wanted of the host for the plan's steps.
 func (b Build) needs(p Plan, marks Marks) (host.Needs, error) {
-	n := host.Needs{KVM: b.Lab.Accel == topology.AccelKVM, Tools: tools}
+	n := host.Needs{KVM: b.Lab.Accel == topology.AccelKVM, Auto: b.Lab.Accel == topology.AccelAuto, Tools: tools}
 	used, err := inUse(b.On, b.Lab.Name, marks)
 	if err != nil {
 		return host.Needs{}, err

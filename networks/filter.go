@@ -11,17 +11,20 @@ import (
 
 // copyAll adds a filter to a link's hook that copies every frame to another link.
 func copyAll(from netlink.Link, at hook, to netlink.Link) error {
+	action := netlink.NewMirredAction(to.Attrs().Index)
+	action.MirredAction = netlink.TCA_EGRESS_MIRROR
+	action.Action = netlink.TC_ACT_PIPE
+	return addFilter(from, at, []netlink.Action{action})
+}
+
+// addFilter adds a filter to a link's hook that takes those actions on every frame.
+func addFilter(from netlink.Link, at hook, actions []netlink.Action) error {
 	attrs := netlink.FilterAttrs{
 		LinkIndex: from.Attrs().Index,
 		Parent:    at.parent,
 		Priority:  at.priority,
 		Protocol:  unix.ETH_P_ALL,
 	}
-	action := netlink.NewMirredAction(to.Attrs().Index)
-	action.MirredAction = netlink.TCA_EGRESS_MIRROR
-	action.Action = netlink.TC_ACT_PIPE
-	actions := []netlink.Action{action}
-
 	err := netlink.FilterAdd(&netlink.MatchAll{FilterAttrs: attrs, Actions: actions})
 	if !errors.Is(err, unix.ENOENT) {
 		return err

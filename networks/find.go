@@ -118,8 +118,12 @@ func lookup(h *host.Host, object string) (*libvirt.Network, host.Tag, error) {
 }
 
 // each calls do with the description of every network of the host, past errors,
-// and joins them. A network that vanishes meanwhile is passed over.
+// and joins them. A network that vanishes meanwhile is passed over, and where
+// libvirt is silent there are none that anybody could tell of.
 func each(h *host.Host, do func(libvirtxml.Network) error) error {
+	if h.Silent() != nil {
+		return nil
+	}
 	all, err := h.ListAllNetworks(0)
 	if err != nil {
 		return err

@@ -36,22 +36,32 @@ func plainDir(_ *cli.Context, dir string) error {
 
 // connect opens the host.
 func connect(c *cli.Context) (*host.Host, error) {
-	dir, err := filepath.Abs(c.String("dir")) // libvirt and base images know no working folder
+	dir, err := labctlDir(c)
 	if err != nil {
 		return nil, err
 	}
 	return host.Connect(c.String("connect"), dir)
 }
 
+// labctlDir is labctl's folder; libvirt and base images know no working folder.
+func labctlDir(c *cli.Context) (string, error) { return filepath.Abs(c.String("dir")) }
+
 // toLook opens the host for what changes nothing, and sees what only root does.
 func toLook(c *cli.Context) (*host.Host, error) {
-	if euid() != 0 && !strings.HasPrefix(c.String("connect"), "test:") {
-		return nil, host.Unfit{
-			What: c.Command.HelpName + " looks at firewall tables and labs' marks, which only root sees",
-			Fix:  "sudo " + strings.Join(os.Args, " "),
-		}
+	if err := needSight(c); err != nil {
+		return nil, err
 	}
 	return connect(c)
+}
+
+func needSight(c *cli.Context) error {
+	if euid() == 0 || strings.HasPrefix(c.String("connect"), "test:") {
+		return nil
+	}
+	return host.Unfit{
+		What: c.Command.HelpName + " looks at firewall tables and labs' marks, which only root sees",
+		Fix:  "sudo " + strings.Join(os.Args, " "),
+	}
 }
 
 // asRoot opens the host for what changes it.

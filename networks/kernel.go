@@ -1,0 +1,188 @@
+package networks
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/mami-project/labctl/host"
+	"github.com/mami-project/labctl/topology"
+)
+
+// probe is something of the kernel's that labs need.
+type probe struct {
+	name, module string
+	why          string
+	try          func(*probed) error
+	optional     bool
+}
+
+// probed is what the probes before have made.
+type probed struct {
+	lab  topology.Lab
+	ends [2]netlink.Link // of a cable
+}
+
+var probes = []probe{
+	{"bridge", "bridge", "each segment of a lab is one", tryBridge, false},
+	{"veth", "veth", "it is the wire between the two sides of a network", tryVeth, false},
+	{"tun", "tun", "each NIC of a machine is a tap of it", tryTap, false},
+	{"macvtap", "macvtap", "the file asks for one", tryMacvtap, false},
+	{"clsact", "sch_ingress", whyMirror, tryClsact, false},
+	{"u32", "cls_u32 or cls_matchall", whyMirror, tryFilter, false},
+	{"mirred", "act_mirred", whyMirror, tryMirror, false},
+	{"nft", "nf_tables, nft_chain_nat, nft_ct, nft_masq and nft_fib_ipv4", "a lab's firewall and its published ports are one table of it", tryTable, false},
+	{"netem", "sch_netem", "impairments (impair:) need it; this labctl does not make them yet", tryNetem, true},
+}
+
+const whyMirror = "the mirror needs it: a filter at both hooks of a link copies every frame"
+
+// Kernel does what a lab does with the kernel's networking, with the same calls,
+// in a network namespace that vanishes with the thread it is made on. A module that
+// the kernel can load it loads for the probe, as it would for a lab: nothing else stays.
+func Kernel(l topology.Lab) host.Check {
+	c := host.Check{Name: "kernel"}
+	done := make(chan error)
+	go func() { done <- aside(func() error { return probeAll(&c, l) }) }()
+	if err := <-done; err != nil {
+		return host.Unseen(c.Name, err)
+	}
+	return c
+}
+
+// aside runs do in a network namespace of its own, on a thread that ends with the goroutine.
+func aside(do func() error) error {
+	runtime.LockOSThread() // and never unlocked: the runtime ends the thread
+	if unix.Gettid() == os.Getpid() {
+		// But not the first one, by whose namespace /proc/net goes.
+		defer runtime.UnlockOSThread()
+		done := make(chan error)
+		go func() { done <- aside(do) }()
+		return <-done
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("make a network namespace: %w", err)
+	}
+	return do()
+}
+
+func probeAll(c *host.Check, l topology.Lab) error {
+	has := []string{kernelRelease()}
+	made := probed{lab: l}
+	for _, p := range probes {
+		err := p.try(&made)
+		if err == nil {
+			has = append(has, p.name)
+			continue
+		}
+		if errors.Is(err, errUnasked) {
+			continue
+		}
+		what := fmt.Sprintf("the kernel gives no %s: %v", p.name, err)
+		fix := "modprobe " + p.module + "; where it has none of that name, boot a kernel that does (Debian: linux-image-amd64; Fedora: dnf install kernel-modules-extra)"
+		if p.optional {
+			c.Warn(what, p.why, fix)
+		} else {
+			c.Fault(what, p.why, fix)
+		}
+	}
+	c.Found = strings.Join(has, ", ")
+	return nil
+}
+
+func kernelRelease() string {
+	var u unix.Utsname
+	_ = unix.Uname(&u) // it cannot fail
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+var (
+	errUnasked = errors.New("the lab does not need it")
+	errNoVeth  = errors.New("it cannot be tried without veth")
+)
+
+func tryBridge(*probed) error {
+	return netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "bridge"}})
+}
+
+func tryVeth(p *probed) error {
+	veth := netlink.NewVeth(netlink.LinkAttrs{Name: "a"})
+	veth.PeerName = "b"
+	if err := netlink.LinkAdd(veth); err != nil {
+		return err
+	}
+	for i, name := range []string{"a", "b"} {
+		l, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		p.ends[i] = l
+	}
+	return nil
+}
+
+func tryTap(*probed) error {
+	return netlink.LinkAdd(&netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "tap"}, Mode: netlink.TUNTAP_MODE_TAP})
+}
+
+func tryMacvtap(p *probed) error {
+	for _, n := range p.lab.Nodes {
+		for _, c := range n.NICs {
+			if c.Kind != topology.KindMacvtap {
+				continue
+			}
+			if p.ends[1] == nil {
+				return errNoVeth
+			}
+			return netlink.LinkAdd(&netlink.Macvtap{Macvlan: netlink.Macvlan{
+				LinkAttrs: netlink.LinkAttrs{Name: "macvtap", ParentIndex: p.ends[1].Attrs().Index}, Mode: netlink.MACVLAN_MODE_PASSTHRU,
+			}})
+		}
+	}
+	return errUnasked
+}
+
+func tryClsact(p *probed) error {
+	if p.ends[0] == nil {
+		return errNoVeth
+	}
+	return netlink.QdiscAdd(clsact(p.ends[0]))
+}
+
+// tryFilter adds a filter that does nothing, of the kinds that copyAll tries.
+func tryFilter(p *probed) error {
+	if p.ends[0] == nil {
+		return errNoVeth
+	}
+	return addFilter(p.ends[0], egress, nil)
+}
+
+func tryMirror(p *probed) error {
+	if p.ends[0] == nil {
+		return errNoVeth
+	}
+	return copyAll(p.ends[0], ingress, p.ends[1])
+}
+
+func tryTable(p *probed) error {
+	chains, err := Publish{Lab: p.lab}.chains()
+	if err != nil {
+		return err
+	}
+	return writeTable(topology.TableName(p.lab.Name), chains)
+}
+
+func tryNetem(p *probed) error {
+	if p.ends[1] == nil {
+		return errNoVeth
+	}
+	return netlink.QdiscAdd(netlink.NewNetem(
+		netlink.QdiscAttrs{LinkIndex: p.ends[1].Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
+		netlink.NetemQdiscAttrs{Latency: 1000},
+	))
+}
