@@ -56,7 +56,7 @@ func (c *Check) Warn(what, why, fix string) {
 // Unseen is a check that could not be made.
 func Unseen(name string, err error) Check {
 	c := Check{Name: name, Found: "could not be looked at"}
-	c.Fault(err.Error(), "labctl up looks at this too, and would fail the same way", "mend that, and run labctl doctor again")
+	c.Warn(err.Error(), "whether labs can work is not known", "mend that, and run labctl doctor again")
 	return c
 }
 
@@ -82,10 +82,10 @@ var observations = []func(context.Context, *Host, Needs) Check{
 // examine is the check with what it finds in words.
 func (p preflightCheck) examine(ctx context.Context, h *Host, n Needs) Check {
 	unfits, err := p.look(ctx, h, n)
-	if err != nil {
-		return Unseen(p.name, err)
-	}
 	c := Check{Name: p.name, Found: p.found(h, n)}
+	if err != nil {
+		c.Fault(err.Error(), "labctl up looks at this first, and would end here", "mend that, and run labctl doctor again")
+	}
 	for _, u := range unfits {
 		c.Fault(u.What, p.why, u.Fix)
 	}

@@ -113,15 +113,16 @@ func seesQEMU(ctx context.Context, h *Host, n Needs) Check {
 			c.Fault(fmt.Sprintf("QEMU %s has no FUSE export, which came with %s", Version(v), Version(withFUSEExport)), whyExport, fixOld)
 		}
 	}
-	c.Found += "exports disks by FUSE"
 	help, err := run(ctx, "qemu-storage-daemon", "--help")
 	switch {
 	case err != nil:
 		c.Fault("qemu-storage-daemon does not run: "+err.Error(), whyExport, "apt-get install qemu-system-common qemu-utils")
 	case !strings.Contains(help, "fuse"):
-		c.Fault("this qemu-storage-daemon was built without FUSE export", whyExport, "install a QEMU that has it: apt-get install qemu-system-common, dnf install qemu-img")
+		c.Fault("this qemu-storage-daemon was built without FUSE export", whyExport, "install a QEMU that has it: apt-get install qemu-system-common (Fedora: dnf install qemu-img)")
 	case !h.there("dev/fuse"):
 		c.Fault("there is no /dev/fuse", whyExport, "modprobe fuse")
+	default:
+		c.Found += "exports disks by FUSE"
 	}
 	return c
 }

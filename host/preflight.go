@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -221,7 +222,7 @@ func hasFreeSubnets(_ context.Context, _ *Host, n Needs) (Unfits, error) {
 			if s.Overlaps(used) {
 				u = append(u, Unfit{
 					fmt.Sprintf("subnet %s overlaps %s, which is in use on this host or by another lab", s, used),
-					"give the network another subnet, or leave subnet: out and a free one is chosen",
+					"give the network another subnet, or leave subnet: out and a free one is chosen; ip route show root " + used.Masked().String() + " table all tells what has it",
 				})
 				break
 			}
@@ -231,20 +232,26 @@ func hasFreeSubnets(_ context.Context, _ *Host, n Needs) (Unfits, error) {
 }
 
 // hasFreePorts tries to listen on each port: who else does cannot be forgotten that way.
-func hasFreePorts(ctx context.Context, _ *Host, n Needs) (Unfits, error) {
+func hasFreePorts(ctx context.Context, h *Host, n Needs) (Unfits, error) {
 	var u Unfits
 	for _, p := range n.Ports {
 		if err := listen(ctx, p); err != nil {
-			u = append(u, unpublishable(p, err))
+			u = append(u, unpublishable(p, err, h.listeners(p)))
 		}
 	}
 	return u, nil
 }
 
-// unpublishable is why nothing can listen on a port, and the way out.
-func unpublishable(p Port, err error) Unfit {
+// unpublishable is why nothing can listen on a port, and the way out; by is who
+// listens there, as far as that is known.
+func unpublishable(p Port, err error, by []string) Unfit {
 	port := fmt.Sprintf("port %d/%s of the host, to be published, ", p.Number, p.Protocol)
 	switch {
+	case errors.Is(err, unix.EADDRINUSE) && len(by) > 0:
+		return Unfit{
+			fmt.Sprintf("%sis taken by %s", port, strings.Join(by, ", ")),
+			"end it (systemctl status PROCESS names its service), or publish another port",
+		}
 	case errors.Is(err, unix.EADDRINUSE):
 		return Unfit{
 			fmt.Sprintf("%sis taken: %v", port, err),

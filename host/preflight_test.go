@@ -223,7 +223,7 @@ func TestUnpublishable(t *testing.T) {
 			if err == nil {
 				err = listen(t.Context(), test.port)
 			}
-			u := unpublishable(test.port, err)
+			u := unpublishable(test.port, err, nil)
 			if !strings.Contains(u.What, test.what) || !strings.Contains(u.Fix, test.fix) || test.what != "is taken" && strings.Contains(u.What, "taken") {
 				t.Errorf("%s", u)
 			}

@@ -71,24 +71,25 @@ func routed(l topology.Lab) bool {
 // before the policy, once it has a network; routed, whether the lab needs more than bridges.
 func judgeBridged(v4, v6 forwarding, jumps, routed bool) host.Check {
 	c := host.Check{Name: "bridged frames", Found: v4.String() + "; IPv6: " + v6.String()}
-	const rule = "%[1]s -I FORWARD -i lcb+ -j ACCEPT && %[1]s -I FORWARD -o lcb+ -j ACCEPT (a lab's own table still drops what is not published)"
-	const aside = "; or leave bridges alone: sysctl -w net.bridge.bridge-nf-call-%[1]s=0"
+	const rules = "iptables -I FORWARD -i lcb+ -j ACCEPT && iptables -I FORWARD -o lcb+ -j ACCEPT (a lab's own table still drops what is not published)"
+	const rules6 = "ip6tables -I FORWARD -i lcb+ -o lcb+ -j ACCEPT"
+	const aside = "; or, where no container needs it, sysctl -w net.bridge.bridge-nf-call-"
 	saved := v4.labs || v4.libvirt || jumps && !v4.flushed
 	switch {
 	case !v4.drops || saved:
 	case v4.calls:
 		c.Fault("the host's firewall drops IPv4 frames on a lab's bridges: bridge-nf-call-iptables is on, the policy of FORWARD is DROP (as Docker sets it), and no rule of libvirt's comes before it",
 			"nodes of one network do not reach each other, while a mirror still shows their frames: it copies them before",
-			fmt.Sprintf(rule+aside, "iptables"))
+			rules+aside+"iptables=0")
 	case routed:
 		c.Warn("the policy of FORWARD is DROP (as Docker sets it), and no rule of libvirt's comes before it",
 			"nodes do not get out of the lab, nor do other hosts get to its published ports; the host itself, and nodes among themselves, do",
-			fmt.Sprintf(rule, "iptables"))
+			rules)
 	}
 	if v6.drops && v6.calls && !v6.labs {
 		c.Warn("the host's firewall drops IPv6 frames on a lab's bridges: bridge-nf-call-ip6tables is on, and the policy of ip6tables' FORWARD is DROP",
 			"labctl's own proof is IPv4 and passes, while IPv6 flows of yours would be lost on the way",
-			fmt.Sprintf(rule+aside, "ip6tables"))
+			rules6+aside+"ip6tables=0")
 	}
 	return c
 }

@@ -93,7 +93,7 @@ func diagnosisOf(d lab.Diagnosis) diagnosis {
 func printDiagnosis(w io.Writer, d diagnosis) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, c := range d.Checks {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", c.State, c.Check, c.Found)
+		fmt.Fprintf(t, "%s\t%s\t%s\n", c.State, c.Check, inset(c.Found))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -111,5 +111,8 @@ func printDiagnosis(w io.Writer, d diagnosis) error {
 	return err
 }
 
-// inset is text whose further lines stand below its first.
-func inset(text string) string { return strings.ReplaceAll(text, "\n", "\n       ") }
+// inset is text whose further lines stand below its first. What others have named,
+// as a process that has a port, is made safe for a terminal.
+func inset(text string) string {
+	return strings.ReplaceAll(host.Printable([]byte(text)), "\n", "\n       ")
+}
