@@ -49,7 +49,7 @@ func ConnectWithin(ctx context.Context, uri, dir string, patience time.Duration)
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
-	return &Host{Dir: dir, silent: err}, err
+	return &Host{Dir: dir, fake: isFake(uri), silent: err}, err
 }
 
 // Silent is why libvirt does not answer; nil where it does. Of a silent host no more

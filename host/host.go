@@ -43,7 +43,7 @@ func Connect(uri, dir string) (*Host, error) {
 			Fix:  "start it (systemctl start libvirtd, or make setup in labctl's source), and run labctl as root",
 		}
 	}
-	return &Host{Connect: c, Dir: dir, fake: strings.HasPrefix(uri, "test:"), uri: uri}, nil
+	return &Host{Connect: c, Dir: dir, fake: isFake(uri), uri: uri}, nil
 }
 
 // How often a libvirt that does not answer is tried again.
@@ -72,6 +72,8 @@ func (h *Host) Revive(ctx context.Context, wait func()) error {
 		}
 	}
 }
+
+func isFake(uri string) bool { return strings.HasPrefix(uri, "test:") }
 
 // In is the host with another folder of labctl's; "" leaves it as it is.
 func (h *Host) In(dir string) *Host {
