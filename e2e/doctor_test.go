@@ -131,7 +131,7 @@ func TestDoctor(t *testing.T) {
 		for _, f := range []fault{
 			{
 				name: "no KVM where the file insists on it", change: with("image:", "accel: kvm\nimage:"),
-				wrong: "qemu, kvm", check: "kvm", state: "wrong", what: "accel: kvm", fix: "accel: auto",
+				wrong: "kvm", check: "kvm", state: "wrong", what: "accel: kvm", fix: "accel: auto",
 			},
 			{
 				name: "no KVM where it would be nice", check: "kvm", state: "warning", what: "neither vmx nor svm", fix: "modprobe kvm_intel",

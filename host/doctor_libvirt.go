@@ -96,7 +96,7 @@ func (c *Check) oldLibvirt(v uint32) {
 	}
 }
 
-func seesQEMU(ctx context.Context, h *Host, n Needs) Check {
+func seesQEMU(ctx context.Context, h *Host, _ Needs) Check {
 	c := Check{Name: "qemu"}
 	if h.Fake() {
 		c.Found = "not looked at: libvirt's test driver runs none"
@@ -108,7 +108,7 @@ func seesQEMU(ctx context.Context, h *Host, n Needs) Check {
 			return Unseen(c.Name, err)
 		}
 		c.Found = Version(v) + ", "
-		c.offersMachines(h, n)
+		c.offersMachines(h)
 		if v < withFUSEExport {
 			c.Fault(fmt.Sprintf("QEMU %s has no FUSE export, which came with %s", Version(v), Version(withFUSEExport)), whyExport, fixOld)
 		}
@@ -129,14 +129,11 @@ func seesQEMU(ctx context.Context, h *Host, n Needs) Check {
 
 const whyExport = "a node's names, addresses and keys are written through it into its disk before the first boot"
 
-// offersMachines asks libvirt for machines as labs have them, with a channel for the guest agent.
-func (c *Check) offersMachines(h *Host, n Needs) {
-	accel := "qemu"
-	if n.KVM {
-		accel = "kvm"
-	}
+// offersMachines asks libvirt for machines as labs have them, with a channel for the
+// guest agent. Whether KVM runs them is a check of its own.
+func (c *Check) offersMachines(h *Host) {
 	const fix = "apt-get install qemu-system-x86 (Fedora: dnf install qemu-kvm), then systemctl restart libvirtd"
-	text, err := h.GetDomainCapabilities("", "x86_64", "pc", accel, 0)
+	text, err := h.GetDomainCapabilities("", "x86_64", "pc", "qemu", 0)
 	if err != nil {
 		c.Fault("libvirt offers no x86_64 machine of type pc: "+err.Error(), "every node is one", fix)
 		return

@@ -337,15 +337,15 @@ func TestLocks(t *testing.T) {
 		}
 	}
 	held, stale, err := h.Locks()
-	if err != nil || len(held) != 1 || held[0] != fmt.Sprintf("lab-live: process %d (labctl up)", os.Getpid()) {
-		t.Errorf("held: %q, %v", held, err)
+	if err != nil || len(held) != 1 || held[0].Name != "lab-live" || held[0].By != fmt.Sprintf("process %d (labctl up)", os.Getpid()) {
+		t.Errorf("held: %v, %v", held, err)
 	}
-	want := StaleLock{filepath.Join(LockDir, "lab-dead.lock"), "lab-dead", "process 99999999 (labctl up)"}
+	want := LockFile{filepath.Join(LockDir, "lab-dead.lock"), "lab-dead", "process 99999999 (labctl up)"}
 	if len(stale) != 1 || stale[0] != want {
 		t.Errorf("stale: %v", stale)
 	}
 	unlock()
 	if held, _, _ := h.Locks(); len(held) > 0 {
-		t.Errorf("given back: %q", held)
+		t.Errorf("given back: %v", held)
 	}
 }

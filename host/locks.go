@@ -11,17 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// StaleLock is a lock's file that a killed process has left. The kernel has given
-// the lock itself back.
-type StaleLock struct {
+// LockFile is the file of one of labctl's locks.
+type LockFile struct {
 	Path, Name string
 	By         string // what its holder wrote of itself: "process 12 (labctl up)"
 }
 
-// Locks tells who holds which of labctl's locks, "lab-x: process 12 (labctl up)",
-// and which files nobody holds. It takes no lock itself: that could make another
-// process wait.
-func (h *Host) Locks() (held []string, stale []StaleLock, err error) {
+// Locks are those of labctl's locks that are held, and the files that killed
+// processes have left, whose locks the kernel has given back. It takes no lock
+// itself: that could make another process wait.
+func (h *Host) Locks() (held, stale []LockFile, err error) {
 	entries, err := os.ReadDir(LockDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
@@ -46,11 +45,11 @@ func (h *Host) Locks() (held []string, stale []StaleLock, err error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		holder := strings.TrimSpace(string(by))
+		lock := LockFile{path, name, strings.TrimSpace(string(by))}
 		if locked(h.told("proc/locks"), s.Ino) {
-			held = append(held, name+": "+holder)
-		} else if pid := pidOf(holder); pid != 0 && !h.there("proc", fmt.Sprint(pid)) { // one without a word is being taken
-			stale = append(stale, StaleLock{path, name, holder})
+			held = append(held, lock)
+		} else if pid := pidOf(lock.By); pid != 0 && !h.there("proc", fmt.Sprint(pid)) { // one without a word is being taken
+			stale = append(stale, lock)
 		}
 	}
 	return held, stale, nil

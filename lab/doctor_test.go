@@ -113,6 +113,22 @@ func TestDoctorTellsOfLeftovers(t *testing.T) {
 	}
 }
 
+// A lab that a labctl works on is no leftover.
+func TestDoctorLeavesWorkAlone(t *testing.T) {
+	h := newHost(t)
+	half := prepare(t, h, strings.ReplaceAll(named(plainLab, "half"), "10.9.1.", "10.9.2."))
+	must(t, half.folder().Create(t.Context()))
+	unlock, err := lock(t.Context(), "half", "labctl up", deaf)
+	must(t, err)
+	_, checks := diagnose(t, h, plainLab)
+	if c := checks["leftovers"]; c.State() != host.OK || !strings.Contains(checks["locks"].Found, "lab-half: process ") {
+		t.Errorf("%+v, %+v", c, checks["locks"])
+	}
+	unlock()
+	_, checks = diagnose(t, h, plainLab)
+	says(t, checks["leftovers"], host.Warning, "lab half is not whole", "labctl down half")
+}
+
 // What has the lab's names and is not the lab's is told, all of it, and up would refuse it.
 func TestDoctorTellsOfForeignNames(t *testing.T) {
 	h := newHost(t)

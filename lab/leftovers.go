@@ -11,17 +11,23 @@ import (
 	"github.com/mami-project/labctl/topology"
 )
 
-// leftovers looks for what earlier runs have left on the host, of any lab.
+// leftovers looks for what earlier runs have left on the host, of any lab that no
+// labctl works on now.
 func leftovers(ctx context.Context, h *host.Host, marks Marks) host.Check {
 	c := host.Check{Name: "leftovers"}
 	labs, err := List(ctx, h)
 	if err != nil {
 		return host.Unseen(c.Name, err)
 	}
-	names := []string{}
+	held, _, err := h.Locks()
+	if err != nil {
+		return host.Unseen(c.Name, err)
+	}
+	var names []string
 	for _, l := range labs {
 		names = append(names, l.Name+" is "+l.State)
-		if l.State != Whole {
+		worked := slices.ContainsFunc(held, func(f host.LockFile) bool { return f.Name == "lab-"+l.Name })
+		if l.State != Whole && !worked {
 			c.Warn("lab "+l.Name+" is not whole: it is half made, half taken down, or off",
 				"what there is of it holds memory, disk, subnets and ports", "labctl up FILE completes it; labctl down "+l.Name+" removes it")
 		}
@@ -81,8 +87,12 @@ func locks(h *host.Host) host.Check {
 		return host.Unseen(c.Name, err)
 	}
 	c.Found = "none is held"
-	if len(held) > 0 {
-		c.Found = strings.Join(held, ", ")
+	var holders []string
+	for _, f := range held {
+		holders = append(holders, f.Name+": "+f.By)
+	}
+	if len(holders) > 0 {
+		c.Found = strings.Join(holders, ", ")
 	}
 	for _, s := range stale {
 		fix := "rm " + s.Path
