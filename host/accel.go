@@ -10,7 +10,7 @@ import (
 // KVM says whether KVM can really run guests here: the processor shows vmx or svm
 // and libvirt offers it. A /dev/kvm alone proves nothing. When it cannot, why tells.
 func (h *Host) KVM() (ok bool, why string, err error) {
-	shown, err := virtualisationShown()
+	shown, err := virtualisationShown(h.path("proc/cpuinfo"))
 	if err != nil {
 		return false, "", err
 	}
@@ -36,7 +36,7 @@ func (h *Host) KVM() (ok bool, why string, err error) {
 
 // KVMHere is KVM for a QEMU that this process runs itself, without libvirt.
 func KVMHere() (bool, error) {
-	shown, err := virtualisationShown()
+	shown, err := virtualisationShown("/proc/cpuinfo")
 	if err != nil || !shown {
 		return false, err
 	}
@@ -47,8 +47,8 @@ func KVMHere() (bool, error) {
 	return true, f.Close()
 }
 
-func virtualisationShown() (bool, error) {
-	cpu, err := os.ReadFile("/proc/cpuinfo")
+func virtualisationShown(cpuinfo string) (bool, error) {
+	cpu, err := os.ReadFile(cpuinfo)
 	return virtualises(cpu), err
 }
 

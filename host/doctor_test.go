@@ -81,6 +81,7 @@ func TestOpens(t *testing.T) {
 	}{
 		"root's alone":           {node{0o600, 0, 0}, qemu, false},
 		"root's alone, for root": {node{0o600, 0, 0}, account{}, true},
+		"nobody's, for root":     {node{0, 107, 107}, account{}, true},
 		"as udev makes it":       {node{0o660, 0, 107}, qemu, true},
 		"of a group it is in":    {node{0o660, 0, 900}, qemu, true},
 		"of another group":       {node{0o660, 0, 5}, qemu, false},
@@ -253,6 +254,15 @@ func TestExamineKVM(t *testing.T) {
 				t.Errorf("%+v: %s, want %s", test.needs, c.State(), test.want)
 			}
 		}
+	}
+}
+
+// A processor that could is not enough: whose libvirt is silent offers nothing.
+func TestKVMWithoutLibvirt(t *testing.T) {
+	h := sys(t, "file proc/cpuinfo flags : fpu vmx")
+	h.silent = errors.New("gone")
+	if ok, why, err := h.KVM(); ok || err != nil || !strings.Contains(why, "does not answer") {
+		t.Errorf("%v, %q, %v", ok, why, err)
 	}
 }
 

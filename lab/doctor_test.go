@@ -83,6 +83,11 @@ func TestDoctorWithoutLibvirt(t *testing.T) {
 			t.Errorf("%s is not checked", name)
 		}
 	}
+	must(t, prepare(t, before, strings.ReplaceAll(named(plainLab, "own"), "10.9.1.", "10.9.3.")).folder().Create(t.Context()))
+	_, own := diagnose(t, h, strings.ReplaceAll(named(plainLab, "own"), "10.9.1.", "10.9.3."))
+	if own["lab"].State() != host.OK || own["subnets"].State() != host.OK {
+		t.Errorf("a lab that has its folder already: %+v, %+v", own["lab"], own["subnets"])
+	}
 	for _, name := range []string{"guest agents", "leftovers"} {
 		if _, ok := checks[name]; ok {
 			t.Errorf("%s is checked without libvirt", name)
