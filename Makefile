@@ -15,7 +15,7 @@ BENCHTIME ?= 3x
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build up test e2e e2e-images images cloud-image alpine-iso alpine-packages nested test-passthrough lint check bench bench-image fuzz fmt clean
+.PHONY: help setup build up test e2e e2e-images test-crashes kill-matrix images cloud-image alpine-iso alpine-packages nested test-passthrough lint check bench bench-image fuzz fmt clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -62,10 +62,18 @@ test-passthrough: images nested $(TESTSUM) ## labctl in a nested host with a vir
 	@mkdir -p $(RESULTS)
 	$(TESTSUM) --format testname --jsonfile $(RESULTS)/passthrough.json -- -tags passthrough -count 1 -p 1 -timeout 30m ./host/hosttest ./e2e
 
+CRASHES  = -crash.share 0.08 -crash.boots 2 -crash.times 10
+test-crashes: images cloud-image $(TESTSUM) ## a part of the kill matrix, chosen by chance; SEED=N for that of another time (root)
+	@mkdir -p $(RESULTS)
+	$(TESTSUM) --format testname --jsonfile $(RESULTS)/crashes.json -- -tags crash -count 1 -parallel 2 -timeout 170m ./e2e -args $(CRASHES) $(addprefix -crash.seed ,$(SEED))
+
+kill-matrix: CRASHES = -crash.share 1
+kill-matrix: test-crashes ## labctl killed and interrupted at every boundary between two changes to the host: more than an hour (root)
+
 lint: $(LINT) ## what reviewers need not say
 	$(LINT) run
 
-check: setup lint test fuzz e2e e2e-images test-passthrough ## all of the above, and a short fuzz: what CI runs (root)
+check: setup lint test fuzz e2e test-crashes e2e-images test-passthrough ## all of the above, and a short fuzz: what CI runs (root)
 check: FUZZTIME = 10s
 
 bench: setup images ## labctl's times beside QEMU's started by hand, BENCH=Up BENCHTIME=3x (root)

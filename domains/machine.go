@@ -6,10 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"regexp"
 
 	"github.com/vishvananda/netlink"
 	"libvirt.org/go/libvirt"
@@ -17,9 +13,6 @@ import (
 	"github.com/mami-project/labctl/host"
 	"github.com/mami-project/labctl/topology"
 )
-
-// Where libvirt keeps a log of each domain's QEMU.
-var qemuLogDir = "/var/log/libvirt/qemu"
 
 // Machine is a node's domain, running.
 type Machine struct {
@@ -256,8 +249,8 @@ func remove(ctx context.Context, h *host.Host, object, lab string) error {
 			return err
 		}
 	}
-	if !h.Fake() { // it keeps no logs, and those of a real domain of that name are not its own
-		if err := removeLogs(object); err != nil {
+	if !h.Fake() { // it leaves none, and those of a real domain of that name are not its own
+		if err := errors.Join(removeLogs(object), removeFolders(h, object)); err != nil {
 			return err
 		}
 	}
@@ -269,26 +262,4 @@ func remove(ctx context.Context, h *host.Host, object, lab string) error {
 		return fmt.Errorf("undefine: %w", err)
 	}
 	return nil
-}
-
-// removeLogs removes QEMU's log of the domain, and its older ones (NAME.log.0 …).
-func removeLogs(object string) error {
-	files, err := os.ReadDir(qemuLogDir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	log := regexp.MustCompile(`^` + regexp.QuoteMeta(object) + `\.log(\.[0-9]+)?$`)
-	var errs []error
-	for _, f := range files {
-		if !log.MatchString(f.Name()) {
-			continue
-		}
-		if err := os.Remove(filepath.Join(qemuLogDir, f.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
 }

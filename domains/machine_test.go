@@ -3,6 +3,7 @@ package domains
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -217,10 +218,43 @@ func TestRemoveLogs(t *testing.T) {
 }
 
 // Removal that is cut short after the logs leaves the domain to be found again.
+// Folders of earlier runs go; those of what runs stay, and those of other names.
+func TestRemoveFolders(t *testing.T) {
+	before := qemuRunDirs
+	qemuRunDirs = []string{t.TempDir(), t.TempDir(), filepath.Join(t.TempDir(), "none")}
+	t.Cleanup(func() { qemuRunDirs = before })
+	m := demoMachine(t, "iperf-client") // whose name is longer than what libvirt takes of it
+	must(t, m.Create(t.Context()))
+	d, err := m.On.LookupDomainByName(m.Node.Object)
+	must(t, err)
+	id, err := d.GetID()
+	must(t, err)
+	running := fmt.Sprintf("domain-%d-labctl.trafic.iperf-", id)
+	stay := []string{running, "domain-77-labctl.trafic.iperf", "domain-77-labctl.trafic.iperf-c", "domain-x-labctl.trafic.iperf-", "labctl.trafic.iperf-"}
+	for _, dir := range qemuRunDirs[:2] {
+		for _, name := range append(stay, "domain-77-labctl.trafic.iperf-", "domain-4-labctl.trafic.iperf-") {
+			must(t, os.MkdirAll(filepath.Join(dir, name, "inside"), 0o700))
+		}
+	}
+	must(t, removeFolders(m.On, m.Node.Object))
+	slices.Sort(stay)
+	for _, dir := range qemuRunDirs[:2] {
+		var left []string
+		entries, err := os.ReadDir(dir)
+		must(t, err)
+		for _, e := range entries {
+			left = append(left, e.Name())
+		}
+		if d := cmp.Diff(stay, left); d != "" {
+			t.Errorf("(-want +got)\n%s", d)
+		}
+	}
+}
+
 func TestLogsGoBeforeTheDomain(t *testing.T) {
-	before := qemuLogDir
-	qemuLogDir = t.TempDir()
-	t.Cleanup(func() { qemuLogDir = before })
+	logDir, runDirs := qemuLogDir, qemuRunDirs
+	qemuLogDir, qemuRunDirs = t.TempDir(), nil // not the machine's own
+	t.Cleanup(func() { qemuLogDir, qemuRunDirs = logDir, runDirs })
 	m := demoMachine(t, "tshark")
 	must(t, m.Create(t.Context()))
 	log := filepath.Join(qemuLogDir, m.Node.Object+".log")

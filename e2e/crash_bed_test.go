@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -67,13 +68,19 @@ type bed struct {
 	downTime   time.Duration
 }
 
+// chooseSeed chooses what chance goes by, for the tests on private hosts too.
+var chooseSeed = sync.OnceValue(func() error {
+	if *crashSeed != 0 {
+		return nil
+	}
+	return flag.Set("crash.seed", strconv.Itoa(1+rand.IntN(1<<30)))
+})
+
 // onBed runs a test on a bed for a lab of that name, beside what is none of labctl's.
 func onBed(t *testing.T, name, text string, test func(b *bed)) {
 	t.Parallel()
-	if *crashSeed == 0 {
-		if err := flag.Set("crash.seed", strconv.Itoa(1+rand.IntN(1<<30))); err != nil {
-			t.Fatal(err)
-		}
+	if err := chooseSeed(); err != nil {
+		t.Fatal(err)
 	}
 	cloud := hosttest.CloudImage(t)
 	hosttest.Private(t, func(t *testing.T) {

@@ -35,7 +35,7 @@ const (
 	rebootHost = "for pid in /run/libvirt/qemu/labctl.*.pid; do kill -9 $(cat $pid); done; " + stopLibvirt + `
 for link in $(ip -br link | grep -oE '^lc[btw][0-9a-f]+'); do ip link del $link 2>/dev/null || true; done
 nft flush ruleset
-rm -rf /run/libvirt/qemu/* /run/libvirt/network/* /run/labctl
+rm -rf /run/libvirt/qemu/labctl.fault.* /run/libvirt/network/labctl.fault.* /run/labctl
 ` + startLibvirt
 )
 
