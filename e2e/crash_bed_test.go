@@ -162,11 +162,15 @@ func (b *bed) isWhole() {
 	}
 }
 
+// whatLinksSay tells, where the proof fails, which of a lab's links do not pass frames on.
+const whatLinksSay = `ip -s -d link; bridge fdb; for n in one two; do $LABCTL_UNDER_TEST exec $n -- sh -c 'ip -s link; ip addr; ip neigh' || true; done; $LABCTL_UNDER_TEST verify || true`
+
 // boot brings the lab up until it is proven ready.
 func (b *bed) boot() {
 	b.Helper()
-	cmd, output := b.labctl("up", b.file)
+	cmd, output := b.labctl("up", "--keep", b.file)
 	if err := cmd.Run(); err != nil {
+		b.Log(sh(b.T, whatLinksSay))
 		b.Fatalf("up: %v\n%s", err, output)
 	}
 	b.isWhole()
