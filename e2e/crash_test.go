@@ -210,7 +210,7 @@ func (b *bed) changes(waits bool, interrupted point, words ...string) ([]hosttes
 	b.Helper()
 	var all []hosttest.Change
 	counts := interrupted == point{}
-	end, said := b.trace(waits, func(c hosttest.Change) syscall.Signal {
+	end, said := b.trace(waits || !counts, func(c hosttest.Change) syscall.Signal {
 		if c.Done && c.Err == nil && counts {
 			all = append(all, c)
 		}
@@ -279,7 +279,7 @@ func (b *bed) cutAt(waits bool, points []point, s syscall.Signal, words ...strin
 	b.Helper()
 	b.kills++
 	start := time.Now()
-	end, said := b.trace(waits, func(c hosttest.Change) syscall.Signal {
+	end, said := b.trace(waits || s == syscall.SIGINT, func(c hosttest.Change) syscall.Signal {
 		if len(points) == 0 || points[0] != (point{c.What, c.Nth, c.Done}) {
 			return 0
 		}

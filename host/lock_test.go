@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,7 +25,7 @@ const childKey = "LABCTL_TEST_LOCK_CHILD"
 func TestMain(m *testing.M) {
 	switch what := os.Getenv(childKey); what {
 	case "":
-		os.Exit(m.Run())
+		goleak.VerifyTestMain(m)
 	default:
 		os.Exit(child(what))
 	}
@@ -97,6 +98,10 @@ func holder(t *testing.T) (*exec.Cmd, io.Closer) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = cmd.Wait()
+	})
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "held\n" {
 		t.Fatalf("the other process said %q, %v", line, err)
 	}

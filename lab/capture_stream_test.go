@@ -23,11 +23,15 @@ func hasty(t *testing.T) {
 }
 
 // blocked is a reader that never takes what it is given.
-type blocked struct{ asked chan struct{} }
+type blocked struct {
+	asked chan struct{}
+	over  <-chan struct{} // the test
+}
 
 func (b blocked) Write([]byte) (int, error) {
 	close(b.asked) // it is asked once
-	select {}
+	<-b.over
+	return 0, io.ErrClosedPipe
 }
 
 type writerFunc func([]byte) (int, error)
@@ -84,7 +88,7 @@ func TestStreamEndsWhenItsReaderIsBlocked(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	cmd, interrupt := start(t, capturer)
-	out := blocked{make(chan struct{})}
+	out := blocked{make(chan struct{}), t.Context().Done()}
 	go func() {
 		<-out.asked
 		cancel()

@@ -22,7 +22,7 @@ const insideKey = "LABCTL_TEST_INSIDE"
 // look at links and firewall tables as root does, and reach none but their own.
 func TestMain(m *testing.M) {
 	if os.Getenv(insideKey) != "" {
-		os.Exit(m.Run())
+		os.Exit(hosttest.NoLeaks(m))
 	}
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), insideKey+"=1")

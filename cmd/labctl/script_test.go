@@ -11,6 +11,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/mami-project/labctl/host"
+	"github.com/mami-project/labctl/host/hosttest"
 )
 
 // TestMain lets scripts run labctl as it is, on libvirt's test driver: as root
@@ -23,8 +24,13 @@ func TestMain(m *testing.M) {
 			main()
 		}
 	}
-	testscript.Main(m, map[string]func(){"labctl": as(0), "labctl-as-user": as(1000)})
+	testscript.Main(leakless{m}, map[string]func(){"labctl": as(0), "labctl-as-user": as(1000)})
 }
+
+// leakless are the tests, with their goroutines looked for at the end.
+type leakless struct{ *testing.M }
+
+func (l leakless) Run() int { return hosttest.NoLeaks(l.M) }
 
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
