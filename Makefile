@@ -65,7 +65,7 @@ test-passthrough: images nested $(TESTSUM) ## labctl in a nested host with a vir
 CRASHES  = -crash.share 0.08 -crash.boots 2 -crash.times 10
 test-crashes: images cloud-image $(TESTSUM) ## a part of the kill matrix, chosen by chance; SEED=N for that of another time (root)
 	@mkdir -p $(RESULTS)
-	$(TESTSUM) --format testname --jsonfile $(RESULTS)/crashes.json -- -tags crash -count 1 -parallel 2 -timeout 170m ./e2e -args $(CRASHES) $(addprefix -crash.seed ,$(SEED))
+	$(TESTSUM) --format testname --jsonfile $(RESULTS)/crashes.json -- -tags crash -count 1 -timeout 300m ./e2e -args $(CRASHES) $(addprefix -crash.seed ,$(SEED))
 
 kill-matrix: CRASHES = -crash.share 1
 kill-matrix: test-crashes ## labctl killed and interrupted at every boundary between two changes to the host: more than an hour (root)

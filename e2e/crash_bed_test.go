@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -68,19 +67,14 @@ type bed struct {
 	downTime   time.Duration
 }
 
-// chooseSeed chooses what chance goes by, for the tests on private hosts too.
-var chooseSeed = sync.OnceValue(func() error {
-	if *crashSeed != 0 {
-		return nil
-	}
-	return flag.Set("crash.seed", strconv.Itoa(1+rand.IntN(1<<30)))
-})
-
 // onBed runs a test on a bed for a lab of that name, beside what is none of labctl's.
+// Not two at once: libvirt opens a macvtap as /dev/tapN by its link's number, which is
+// the same on two private hosts.
 func onBed(t *testing.T, name, text string, test func(b *bed)) {
-	t.Parallel()
-	if err := chooseSeed(); err != nil {
-		t.Fatal(err)
+	if *crashSeed == 0 { // for all tests, also on their private hosts
+		if err := flag.Set("crash.seed", strconv.Itoa(1+rand.IntN(1<<30))); err != nil {
+			t.Fatal(err)
+		}
 	}
 	cloud := hosttest.CloudImage(t)
 	hosttest.Private(t, func(t *testing.T) {
