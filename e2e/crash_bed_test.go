@@ -78,6 +78,7 @@ func onBed(t *testing.T, name, text string, test func(b *bed)) {
 	}
 	cloud := hosttest.CloudImage(t)
 	hosttest.Private(t, func(t *testing.T) {
+		t.Logf("-crash.seed %d repeats what chance chooses here", *crashSeed)
 		t.Cleanup(func() { sh(t, "rm -rf /var/lib/labctl/images/"+name+"-cloud-*") }) // the cache is the machine's
 		cabled(t)
 		h, err := host.Connect("", host.DefaultDir)
@@ -98,7 +99,7 @@ func onBed(t *testing.T, name, text string, test func(b *bed)) {
 		b.lower()
 		b.downTime = time.Since(start)
 		test(b)
-		t.Logf("labctl was ended %d times; what it left is above, if anything; -crash.seed %d", b.kills, *crashSeed)
+		t.Logf("labctl was ended %d times; what it left is above, if anything", b.kills)
 	})
 }
 
