@@ -142,9 +142,9 @@ func TestDoctor(t *testing.T) {
 			},
 			{
 				name:    "a port that is taken",
-				provoke: "python3 -m http.server 2222 >/dev/null 2>&1 & echo $! > /run/listener; until ss -ltn | grep -q :2222; do sleep 0.1; done",
+				provoke: "perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(LocalPort => 2222, Listen => 1) or die; sleep' >/dev/null 2>&1 & echo $! > /run/listener; until ss -ltn | grep -q :2222; do sleep 0.1; done",
 				after:   "kill $(cat /run/listener)",
-				change:  publishing, wrong: "ports", check: "ports", state: "wrong", what: "is taken by python3 (process ", fix: "systemctl status PROCESS",
+				change:  publishing, wrong: "ports", check: "ports", state: "wrong", what: "is taken by perl (process ", fix: "systemctl status PROCESS",
 			},
 			{
 				name: "a subnet that is taken", provoke: "ip link add taken type bridge; ip addr add 10.9.8.1/24 dev taken", after: "ip link del taken",
