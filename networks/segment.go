@@ -137,11 +137,14 @@ func (s Segment) orphaned() (host.State, error) {
 	if s.On.Fake() {
 		return host.Absent, nil
 	}
-	l, err := ownLink(s.Segment.Bridge, s.Segment.MAC)
-	if l == nil || errors.Is(err, errForeign) {
+	bridged, err := s.bridged()
+	switch {
+	case bridged:
+		return host.Partial, nil
+	case errors.Is(err, errForeign):
 		return host.Absent, nil
 	}
-	return host.Partial, err
+	return host.Absent, err
 }
 
 func (s Segment) removeOrphan() error { return removeOrphan(s.On, s.Segment.Bridge, s.Segment.MAC) }
