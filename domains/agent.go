@@ -38,7 +38,8 @@ var ErrNoAgent = errors.New("the guest agent does not answer")
 // errTooMuch means that an answer is longer than any that was asked for.
 var errTooMuch = errors.New("it answers more than was asked for")
 
-// errLost means that the agent knows nothing of a command that it has started.
+// errLost means that the agent knows nothing of a command that it has started, or
+// went away before it answered.
 var errLost = errors.New("the guest agent has lost the command: it was restarted")
 
 // Agent speaks with the QEMU guest agent in a node. What it answers is a guest's
@@ -203,6 +204,9 @@ func (a Agent) call(ctx context.Context, command string, arguments map[string]an
 		err = harmless(err)
 		if errors.Is(err, libvirt.ERR_AGENT_UNRESPONSIVE) || errors.Is(err, libvirt.ERR_AGENT_UNSYNCED) {
 			return fmt.Errorf("%w: %w", ErrNoAgent, err)
+		}
+		if errors.Is(err, libvirt.ERR_AGENT_COMMAND_TIMEOUT) {
+			return fmt.Errorf("%s: %w: %w", command, errLost, err)
 		}
 		if refuses.MatchString(err.Error()) {
 			return hinted{

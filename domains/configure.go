@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,24 +27,13 @@ const stampFile = "/etc/labctl/configured"
 // is 4 MiB, of base64.
 const deliveryMost = 3 << 20
 
-// How often a delivery is begun anew since the agent was restarted under it.
-const deliveries = 3
-
 // isConfigured brings the node's files into it, unless they are there.
 func isConfigured(ctx context.Context, m Machine) error {
 	d, err := m.Deliver()
 	if err != nil {
 		return err
 	}
-	for try := 1; ; try++ {
-		err := m.agent().deliver(ctx, d)
-		if err == nil || try == deliveries || !errors.Is(err, ErrNoAgent) && !errors.Is(err, errLost) {
-			return err
-		}
-		if err := agentAnswers(ctx, m); err != nil {
-			return err
-		}
-	}
+	return m.agent().deliver(ctx, d)
 }
 
 func delivers(m Machine) bool { return m.Deliver != nil }

@@ -49,7 +49,7 @@ func (m Machine) Wait(ctx context.Context, tell func(what string)) error {
 	wanted := slices.DeleteFunc(slices.Clone(requirements), func(r requirement) bool { return r.of != nil && !r.of(m) })
 	for i, r := range wanted {
 		tell(fmt.Sprintf("%s (%d of %d)", r.what, i+1, len(wanted)))
-		err := r.met(ctx, m)
+		err := m.meet(ctx, r)
 		if err == nil {
 			continue
 		}
@@ -65,6 +65,26 @@ func (m Machine) Wait(ctx context.Context, tell func(what string)) error {
 	}
 	return nil
 }
+
+// How often a requirement is looked at when the agent is restarted under it, which
+// is seen when a boot is slow or begins anew.
+const looks = 3
+
+// meet has the machine meet a requirement, which is a question, or does no harm when done again.
+func (m Machine) meet(ctx context.Context, r requirement) error {
+	for look := 1; ; look++ {
+		err := r.met(ctx, m)
+		if err == nil || look == looks || !isAway(err) || ctx.Err() != nil {
+			return err
+		}
+		if err := agentAnswers(ctx, m); err != nil {
+			return err
+		}
+	}
+}
+
+// isAway tells that the agent went away under a question, and may come back.
+func isAway(err error) bool { return errors.Is(err, ErrNoAgent) || errors.Is(err, errLost) }
 
 // explain adds to why a requirement was not met what helps to mend it.
 func (m Machine) explain(r requirement, err error) error {
@@ -149,7 +169,7 @@ func (m Machine) agent() Agent { return Agent{m.On, m.Node} }
 func agentAnswers(ctx context.Context, m Machine) error {
 	return until(ctx, func() (bool, error) {
 		err := m.agent().Ping(ctx)
-		if errors.Is(err, ErrNoAgent) {
+		if isAway(err) {
 			return false, nil
 		}
 		return err == nil, err

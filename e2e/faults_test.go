@@ -203,6 +203,17 @@ func TestFaultsUnderUp(t *testing.T) {
 				check(t, 1, "machine/one", "the machine has stopped")
 			after(t)
 		})
+		t.Run("a machine that begins anew while it is waited for", func(t *testing.T) {
+			finish(t, command(t, "up", file), func(stderr string) bool {
+				if !strings.Contains(stderr, "wait machine/one: the system has booted") {
+					return false
+				}
+				sh(t, "virsh -c qemu:///system -q reset labctl.fault.one")
+				return true
+			}).check(t, 0)
+			labctl(t, "down", "fault").check(t, 0)
+			after(t)
+		})
 		t.Run("no memory for a machine", func(t *testing.T) {
 			sh(t, "prlimit --pid $(cat /run/libvirtd.pid) --as=600000000:")
 			fails(t, 1, []string{"create machine/", "annot allocate memory"}, "up", file)
