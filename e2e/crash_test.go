@@ -278,6 +278,7 @@ func (b *bed) cutTwice(p, q point, words ...string) (hosttest.Traced, string) {
 func (b *bed) cutAt(waits bool, points []point, s syscall.Signal, words ...string) (hosttest.Traced, string) {
 	b.Helper()
 	b.kills++
+	b.Logf("%s sent %v", points, s)
 	start := time.Now()
 	end, said := b.trace(waits || s == syscall.SIGINT, func(c hosttest.Change) syscall.Signal {
 		if len(points) == 0 || points[0] != (point{c.What, c.Nth, c.Done}) {

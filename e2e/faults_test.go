@@ -252,6 +252,11 @@ func TestFaultsUnderUp(t *testing.T) {
 			sh(t, "rm -r /var/lib/labctl/labs")
 			after(t)
 		})
+		t.Run("killed before anything of the lab was there", func(t *testing.T) {
+			sh(t, "mkdir -p /var/lib/labctl/labs")
+			labctl(t, "down").check(t, 0)
+			after(t)
+		})
 	})
 }
 

@@ -39,6 +39,7 @@ func Down(ctx context.Context, h *host.Host, name string, tell Tell) (int, error
 
 // down is Down for who holds the lab's lock.
 func down(ctx context.Context, h *host.Host, name string, tell Tell) (int, error) {
+	defer Tidy(h)
 	found, ferr := Find(ctx, h, name)
 	if ferr != nil && len(found) == 0 {
 		return 0, ferr

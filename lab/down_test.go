@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -163,9 +164,16 @@ func TestFindOfANewerLabctl(t *testing.T) {
 	}
 }
 
+// Where up was killed before it made the lab's folder, that of the labs may be left.
 func TestDownOfNothing(t *testing.T) {
-	if n, err := Down(t.Context(), newHost(t), "plain", func(e Event) { t.Errorf("told %v", e) }); n != 0 || err != nil {
+	h := newHost(t)
+	labs := filepath.Dir(h.LabDir("plain"))
+	must(t, os.MkdirAll(labs, 0o755))
+	if n, err := Down(t.Context(), h, "plain", func(e Event) { t.Errorf("told %v", e) }); n != 0 || err != nil {
 		t.Errorf("%d, %v", n, err)
+	}
+	if _, err := os.Stat(labs); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder of the labs: %v", err)
 	}
 }
 

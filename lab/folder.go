@@ -88,11 +88,15 @@ func (f Folder) Create(context.Context) error {
 	if err := f.own(); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(f.dir()), 0o755); err != nil {
-		return err
-	}
-	if err := os.Mkdir(f.dir(), 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+	for made := false; !made; {
+		if err := os.MkdirAll(filepath.Dir(f.dir()), 0o755); err != nil {
+			return err
+		}
+		err := os.Mkdir(f.dir(), 0o711)
+		if err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		made = !errors.Is(err, fs.ErrNotExist) // another lab's end took the folder of the labs
 	}
 	return f.write()
 }
@@ -106,8 +110,7 @@ func (f Folder) write() error {
 	return host.WriteFile(filepath.Join(f.dir(), markFile), mark, 0o600)
 }
 
-// Destroy removes the folder and all that is in it, and the folder of the labs
-// with the last of them.
+// Destroy removes the folder and all that is in it.
 func (f Folder) Destroy(context.Context) error {
 	if err := f.own(); err != nil {
 		return err
@@ -115,8 +118,14 @@ func (f Folder) Destroy(context.Context) error {
 	if err := os.RemoveAll(f.dir()); err != nil {
 		return err
 	}
-	_ = os.Remove(filepath.Dir(f.dir())) // refused while other labs are there
+	Tidy(f.On)
 	return nil
+}
+
+// Tidy removes the folder of the labs if no lab is in it: with the last of them, and
+// where labctl was killed before it made the first.
+func Tidy(h *host.Host) {
+	_ = os.Remove(filepath.Dir(h.LabDir("any"))) // refused while labs are there
 }
 
 func gone(err error) error {

@@ -1,8 +1,10 @@
 package lab
 
 import (
+	"context"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -44,6 +46,24 @@ func TestFolderContract(t *testing.T) {
 		t.Error("the folder of the labs is left")
 	}
 	must(t, f.Destroy(t.Context()))
+}
+
+// The last of the other labs may go at any instant, and the folder of the labs with it.
+func TestFolderBesideTheEndOfOthers(t *testing.T) {
+	h := newHost(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var tidying sync.WaitGroup
+	tidying.Go(func() {
+		for ctx.Err() == nil {
+			Tidy(h)
+		}
+	})
+	t.Cleanup(func() { cancel(); tidying.Wait() })
+	f := Folder{On: h, Tag: host.Tag{Lab: "plain"}}
+	for range 100 {
+		must(t, f.Create(ctx))
+		must(t, f.Destroy(ctx))
+	}
 }
 
 func TestFolderCutShort(t *testing.T) {

@@ -34,6 +34,7 @@ func runDown(c *cli.Context) error {
 	defer h.Close()
 	name, err := labName(c, h, append(args, "")[0])
 	if errors.As(err, new(lab.None)) {
+		lab.Tidy(h)
 		fmt.Fprintln(c.App.Writer, "no lab is on this host: nothing to do")
 		return nil
 	}
