@@ -22,8 +22,9 @@ var layout = map[string][]string{
 	"images":        {"host", "topology"},
 	"domains":       {"host", "topology"},
 	"flows":         {"topology"},
+	"flows/report":  {"flows"},
 	"lab":           {"host", "topology", "networks", "images", "domains", "flows"},
-	"cmd/labctl":    {"host", "topology", "networks", "images", "domains", "flows", "lab"},
+	"cmd/labctl":    {"host", "topology", "networks", "images", "domains", "flows", "flows/report", "lab"},
 	"e2e":           {"host", "topology", "networks", "images", "domains", "flows", "lab"},
 }
 
