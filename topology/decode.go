@@ -22,9 +22,10 @@ type decoder struct {
 
 // fields are the keys of a struct.
 type fields struct {
-	names  []string
-	index  map[string][]int // as reflect counts fields
-	scalar int              // the field that a plain value stands for; -1 if none
+	names   []string
+	index   map[string][]int // as reflect counts fields
+	scalar  int              // the field that a plain value stands for; -1 if none
+	scratch bool             // unknown keys whose value carries an anchor serve aliases alone
 }
 
 // decode is the file whose tree has this root, with what could be read of it;
@@ -66,6 +67,7 @@ func (d *decoder) value(n *yaml.Node, p path, v reflect.Value) {
 		return
 	}
 	switch v.Kind() {
+	case reflect.Interface: // whatever stands there serves aliases alone
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		d.value(n, p, v.Elem())
@@ -98,8 +100,13 @@ func (d *decoder) scalar(n *yaml.Node, line int, p path, v reflect.Value) {
 		return
 	case reflect.Bool:
 		tag, expected = "!!bool", "true or false"
+	case reflect.Float64:
+		expected = "a number"
+		if n.ShortTag() == "!!float" {
+			tag = "!!float"
+		}
 	}
-	if n.ShortTag() != tag || n.Decode(v.Addr().Interface()) != nil {
+	if n.ShortTag() != tag || n.Decode(v.Addr().Interface()) != nil || v.Kind() == reflect.Float64 && v.Float()-v.Float() != 0 { // .inf and .nan
 		d.problems.add(line, fmt.Sprintf("%s is %s", p, show(n.Value)), "expected "+expected+", without quotes")
 	}
 }
@@ -116,7 +123,10 @@ func (d *decoder) object(n *yaml.Node, p path, v reflect.Value) {
 	}
 	d.pairs(n, p, func(key, value *yaml.Node) {
 		i, ok := fs.index[key.Value]
-		if !ok {
+		switch {
+		case !ok && fs.scratch && value.Anchor != "":
+			return
+		case !ok:
 			where := ""
 			if len(p) > 0 {
 				where = " in " + p.String()
@@ -212,6 +222,8 @@ func (d *decoder) fieldsOf(t reflect.Type) *fields {
 		switch option {
 		case "scalar":
 			fs.scalar = i
+		case "scratch":
+			fs.scratch = true
 		case "inline":
 			inner := d.fieldsOf(t.Field(i).Type)
 			fs.names = append(fs.names, inner.names...)

@@ -23,11 +23,16 @@ func ReadDocument(name string, src []byte, kind, start string, into any) *Docume
 
 // Add tells of a mistake at the value that path leads to: keys, and indices of lists.
 func (d *Document) Add(msg, hint string, path ...any) {
-	line := 1
-	if d.lines != nil {
-		line = d.lines.line(path)
+	d.problems.add(d.Line(path...), msg, hint)
+}
+
+// Line is the line of the value that path leads to, or of the nearest thing around
+// it that is in the file.
+func (d *Document) Line(path ...any) int {
+	if d.lines == nil {
+		return 1
 	}
-	d.problems.add(line, msg, hint)
+	return d.lines.line(path)
 }
 
 // Err is a Problems with every mistake found, nil if there is none.

@@ -42,7 +42,7 @@ func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	commands := []*cli.Command{
 		upCommand, downCommand, planCommand, statusCommand, listCommand, gcCommand, checkCommand, doctorCommand, verifyCommand,
 		sshCommand, execCommand, consoleCommand, cpCommand, captureCommand,
-		imageCommand, initCommand, schemaCommand, versionCommand, completionCommand, helpCommand,
+		imageCommand, flowsCommand, initCommand, schemaCommand, versionCommand, completionCommand, helpCommand,
 	}
 	furnish(commands)
 	return &cli.App{
