@@ -1,5 +1,10 @@
 package flows
 
+import (
+	"fmt"
+	"strings"
+)
+
 // Account is where the frames of a run's capture went, by each point on the way.
 // Frames that passed while it began or ended may stand at one point and not at the next.
 type Account struct {
@@ -50,4 +55,25 @@ type Offset struct {
 	Uncertainty float64 `json:"uncertaintyMs"`    // the true offset is no further from it
 	Source      string  `json:"source,omitempty"` // what disciplines the node's clock
 	Failed      string  `json:"failed,omitempty"` // why it is not known
+}
+
+// Where tells where frames were lost, as far as that is known.
+func (a Account) Where() string {
+	places := []struct {
+		n  uint64
+		at string
+	}{
+		{a.Drops.Mirror, "not copied by the mirror"}, {a.Drops.Tap, "not taken by the capturing machine"}, {a.Drops.NIC, "dropped by its NIC"},
+		{a.Drops.Kernel, "dropped by its kernel"}, {a.Drops.Dumpcap, "dropped by dumpcap"},
+	}
+	var said []string
+	for _, p := range places {
+		if p.n > 0 {
+			said = append(said, fmt.Sprintf("%d %s", p.n, p.at))
+		}
+	}
+	if rest := a.Missing() - min(a.Missing(), a.Drops.Sum()); rest > 0 {
+		said = append(said, fmt.Sprintf("%d unaccounted for", rest))
+	}
+	return strings.Join(said, ", ")
 }

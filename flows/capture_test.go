@@ -1,0 +1,156 @@
+package flows
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
+)
+
+// said is a node that has words for each script, and a file to fetch.
+type said struct {
+	words map[string]string // by what the script has in it
+	file  []byte
+	fails error
+}
+
+func (s said) Bash(_ context.Context, script string) ([]byte, error) {
+	for part, words := range s.words {
+		if strings.Contains(script, part) {
+			return []byte(words), s.fails
+		}
+	}
+	return nil, s.fails
+}
+
+func (s said) Fetch(_ context.Context, _ string, to io.Writer) error {
+	_, err := to.Write(s.file)
+	return err
+}
+
+// packed is a pcapng file of frames that long on the wire, of which 64 bytes are kept.
+func packed(t *testing.T, lengths ...int) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	w, err := pcapgo.NewNgWriter(z, layers.LinkTypeEthernet)
+	must(t, err)
+	for _, n := range lengths {
+		must(t, w.WritePacket(gopacket.CaptureInfo{Timestamp: time.Unix(1, 0), CaptureLength: min(n, 64), Length: n}, make([]byte, min(n, 64))))
+	}
+	must(t, w.Flush())
+	must(t, z.Close())
+	return b.Bytes()
+}
+
+func TestKeepCountsWhatIsInTheFile(t *testing.T) {
+	to := filepath.Join(t.TempDir(), "sub", "a.pcapng.gz")
+	whole := packed(t, 60, 1514, 98)
+	for name, test := range map[string]struct {
+		file []byte
+		want Frames
+		says string
+	}{
+		"whole":        {whole, Frames{3, 60 + 1514 + 98}, ""},
+		"cut short":    {whole[:len(whole)-20], Frames{}, "EOF"},
+		"no capture":   {[]byte("more words than a header"), Frames{}, "gzip"},
+		"nothing":      {nil, Frames{}, "EOF"},
+		"of no frames": {packed(t), Frames{}, ""},
+	} {
+		var a Account
+		err := Capture{Node: said{file: test.file}}.Keep(t.Context(), to, &a)
+		if (err == nil) != (test.says == "") || err != nil && !strings.Contains(err.Error(), test.says) {
+			t.Errorf("%s: %v, want %q", name, err, test.says)
+		}
+		if test.says == "" && a.Written != test.want {
+			t.Errorf("%s: %v, want %v", name, a.Written, test.want)
+		}
+		if kept, err := os.ReadFile(to); err != nil || !bytes.Equal(kept, test.file) {
+			t.Errorf("%s: %d bytes are kept, %v", name, len(kept), err)
+		}
+	}
+	if i, err := os.Stat(to); err != nil || i.Mode().Perm() != 0o600 {
+		t.Errorf("others can read it: %v, %v", i.Mode(), err)
+	}
+}
+
+func TestEndReadsDumpcapsWords(t *testing.T) {
+	const ends = "Packets captured: 5\nPackets received/dropped on interface 'eth1': 5/3 (pcap:2/dumpcap:1/flushed:0/ps_ifdrop:0) (62.5%)\n"
+	for name, test := range map[string]struct {
+		words string
+		want  Drops
+		says  string
+	}{
+		"all is well":  {"File: x\n" + ends, Drops{Kernel: 2, Dumpcap: 1}, ""},
+		"it was ended": {"File: x\n", Drops{}, "did not come to its end"},
+		"full":         {"File: x\nNot all the packets could be written to the file \"x\" because there is no space left on the file system.\n" + ends, Drops{Kernel: 2, Dumpcap: 1}, "disk is full"},
+		"a lie":        {"Packets captured: 99999999999999999999\n", Drops{}, "did not come to its end"},
+	} {
+		var a Account
+		err := Capture{Node: said{words: map[string]string{captureSaid: test.words}}}.End(t.Context(), &a)
+		if (err == nil) != (test.says == "") || err != nil && !strings.Contains(err.Error(), test.says) {
+			t.Errorf("%s: %v, want %q", name, err, test.says)
+		}
+		if a.Drops != test.want {
+			t.Errorf("%s: %+v", name, a.Drops)
+		}
+	}
+}
+
+func TestNICCounts(t *testing.T) {
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	both, in, dropped, err := NICCounts(t.Context(), said{words: map[string]string{"02:00:00:00:00:01": "10 1000 20 4000 3 "}}, mac)
+	if err != nil || both != (Frames{30, 5000}) || in != (Frames{10, 1000}) || dropped != 3 {
+		t.Errorf("%v, %v, %d, %v", both, in, dropped, err)
+	}
+	for _, words := range []string{"", "1 2 3 4", "1 2 3 4 x", "1 2 3 4 -5"} {
+		if _, _, _, err := NICCounts(t.Context(), said{words: map[string]string{"statistics": words}}, mac); err == nil {
+			t.Errorf("%q is taken", words)
+		}
+	}
+	lost := errors.New("lost")
+	if _, _, _, err := NICCounts(t.Context(), said{fails: lost}, mac); !errors.Is(err, lost) {
+		t.Error(err)
+	}
+}
+
+func TestAccount(t *testing.T) {
+	for name, test := range map[string]struct {
+		a       Account
+		missing uint64
+		where   string
+	}{
+		"none":                              {Account{Mirrored: Frames{Frames: 10}, Written: Frames{Frames: 10}}, 0, ""},
+		"more frames passed while it ended": {Account{Mirrored: Frames{Frames: 10}, Written: Frames{Frames: 12}}, 0, ""},
+		"at the tap and nobody knows where": {
+			Account{Mirrored: Frames{Frames: 100}, Written: Frames{Frames: 90}, Drops: Drops{Tap: 7}}, 10,
+			"7 not taken by the capturing machine, 3 unaccounted for",
+		},
+		"everywhere": {
+			Account{Mirrored: Frames{Frames: 100}, Written: Frames{Frames: 86}, Drops: Drops{1, 2, 3, 4, 5}}, 15,
+			"1 not copied by the mirror, 2 not taken by the capturing machine, 3 dropped by its NIC, 4 dropped by its kernel, 5 dropped by dumpcap",
+		},
+		"a filter leaves out what is not missing": {
+			Account{Filter: "udp", Mirrored: Frames{Frames: 100}, Written: Frames{Frames: 20}, Drops: Drops{Kernel: 2}}, 2, "2 dropped by its kernel",
+		},
+	} {
+		if n := test.a.Missing(); n != test.missing {
+			t.Errorf("%s: %d are missing, want %d", name, n, test.missing)
+		}
+		if d := cmp.Diff(test.where, test.a.Where()); d != "" {
+			t.Errorf("%s (-want +got)\n%s", name, d)
+		}
+	}
+}
