@@ -3,6 +3,7 @@ module github.com/mami-project/labctl
 go 1.26.8
 
 require (
+	github.com/beevik/ntp v1.6.0
 	github.com/diskfs/go-diskfs v1.9.4
 	github.com/google/go-cmp v0.7.0
 	github.com/google/nftables v0.3.0

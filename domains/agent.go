@@ -114,6 +114,13 @@ func (a Agent) ReadFile(ctx context.Context, path string) ([]byte, error) {
 	return read.Text, errors.Join(err, a.call(ctx, "guest-file-close", map[string]any{"handle": handle}, nil))
 }
 
+// Time is the node's clock as its agent reads it.
+func (a Agent) Time(ctx context.Context) (time.Time, error) {
+	var nanos int64
+	err := a.call(ctx, "guest-get-time", nil, &nanos)
+	return time.Unix(0, nanos), err
+}
+
 // Link is a network interface as the node's agent sees it.
 type Link struct {
 	Name      string `json:"name"`

@@ -63,6 +63,7 @@ func plainFiles(l topology.Lab, n topology.Node, guest string) []File {
 	if guest != GuestDebian {
 		files = append(files, enabled(n.Services, "/etc/runlevels/default/", "/etc/init.d/", "")...)
 	}
+	files = append(files, clockFiles(l, n, guest)...)
 	if guest == GuestAlpine { // has no machine-id
 		return files
 	}

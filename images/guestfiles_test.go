@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -29,14 +30,16 @@ func TestPlainFilesOfAlpine(t *testing.T) {
 	for _, n := range l.Nodes {
 		var want []File
 		for _, f := range plainFiles(l, n, GuestDebian) {
-			if f.Link == "" && f.Path != "/etc/machine-id" {
+			if f.Link == "" && f.Path != "/etc/machine-id" && f.Path != "/etc/systemd/system/labctl-clock.service" {
 				want = append(want, f)
 			}
 		}
-		for _, s := range n.Services {
+		want = append(want, File{Path: "/etc/init.d/labctl-clock", Mode: 0o755, Data: clockService})
+		for _, s := range append([]string{"labctl-clock"}, n.Services...) {
 			want = append(want, File{Path: "/etc/runlevels/default/" + s, Link: "/etc/init.d/" + s})
 		}
-		if diff := cmp.Diff(want, plainFiles(l, n, GuestAlpine)); diff != "" {
+		byPath := cmpopts.SortSlices(func(a, b File) bool { return a.Path < b.Path })
+		if diff := cmp.Diff(want, plainFiles(l, n, GuestAlpine), byPath); diff != "" {
 			t.Errorf("%s: %s", n.Name, diff)
 		}
 	}

@@ -46,6 +46,12 @@ var otherNetworks = []string{
 // unasked are units that talk to the outside on their own.
 var unasked = []string{
 	"systemd-timesyncd.service",
+	"chrony.service",
+	"chronyd.service",
+	"ntp.service",
+	"ntpd.service",
+	"ntpsec.service",
+	"openntpd.service",
 	"apt-daily.timer",
 	"apt-daily-upgrade.timer",
 	"motd-news.timer",

@@ -1,0 +1,162 @@
+package lab
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mami-project/labctl/domains"
+	"github.com/mami-project/labctl/flows"
+)
+
+// apartMost is how far apart clocks may be without being told (ms).
+const apartMost = 1.0
+
+// How long nodes' clocks may take to agree, and how often they are looked at.
+const (
+	agreeTime  = 40 * time.Second
+	agreePause = 500 * time.Millisecond
+)
+
+// WaitClocks waits until the chronyds of all nodes that have one keep the lab's time,
+// and the nodes' clocks are not known to be more than 1 ms apart. Where that takes
+// too long it warns of what is missing. It returns the last offsets that it saw.
+func (b Build) WaitClocks(ctx context.Context, tell Tell) []flows.Offset {
+	return b.waitClocks(ctx, agreeTime, tell)
+}
+
+func (b Build) waitClocks(ctx context.Context, most time.Duration, tell Tell) []flows.Offset {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	without, said := make(map[string]bool), ""
+	for {
+		clocks := b.clocks(ctx)
+		var missing []string
+		for _, c := range clocks {
+			if !c.answers && !without[c.Node] {
+				without[c.Node] = b.lacksChronyd(ctx, c.Node)
+			}
+			switch {
+			case without[c.Node]:
+			case !c.answers:
+				missing = append(missing, "node "+c.Node+"'s chronyd does not answer")
+			case !c.kept:
+				missing = append(missing, "node "+c.Node+"'s chronyd has not got the lab's time")
+			}
+		}
+		all := offsets(clocks)
+		if len(missing) == 0 {
+			missing = apart(withClock(all, without))
+		}
+		if len(missing) == 0 {
+			return all
+		}
+		if now := strings.Join(missing, "; "); now != said {
+			said = now
+			tell.note("wait", "lab/"+b.Lab.Name, said)
+		}
+		select {
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				tell.warn(fmt.Sprintf("the clocks do not agree after %v: %s", most, said))
+			}
+			return all
+		case <-time.After(agreePause):
+		}
+	}
+}
+
+// withClock are the offsets of nodes whose clocks are kept.
+func withClock(all []flows.Offset, without map[string]bool) []flows.Offset {
+	return slices.DeleteFunc(slices.Clone(all), func(o flows.Offset) bool { return without[o.Node] || o.Failed != "" })
+}
+
+// lacksChronyd says whether a node is known to have no chronyd.
+func (b Build) lacksChronyd(ctx context.Context, name string) bool {
+	n, _ := b.Lab.Node(name)
+	r, err := domains.Agent{On: b.On, Node: n}.Exec(ctx, nil, "/bin/sh", "-c", "PATH=$PATH:/usr/sbin:/sbin; command -v chronyd")
+	return err == nil && r.Code != 0
+}
+
+// between is how far apart two nodes' clocks are.
+type between struct {
+	a, b                string
+	distance, uncertain float64 // ms
+}
+
+func (p between) String() string {
+	return fmt.Sprintf("%s and %s are %s ms apart (± %s ms)", p.a, p.b, thousandths(p.distance), thousandths(p.uncertain))
+}
+
+// thousandths is a number of milliseconds as users see it.
+func thousandths(ms float64) string { return fmt.Sprintf("%.3f", ms) }
+
+// pairs are all pairs of the nodes whose offset is known.
+func pairs(all []flows.Offset) []between {
+	var ps []between
+	for i, a := range all {
+		for _, b := range all[i+1:] {
+			if a.Failed == "" && b.Failed == "" {
+				ps = append(ps, between{a.Node, b.Node, math.Abs(a.Milli - b.Milli), a.Uncertainty + b.Uncertainty})
+			}
+		}
+	}
+	return ps
+}
+
+// apart tells of nodes whose clocks are more than 1 ms apart, whatever the uncertainty.
+func apart(all []flows.Offset) []string {
+	return tellPairs(pairs(all), "the clocks of %s: more than 1 ms",
+		func(p between) bool { return p.distance-p.uncertain > apartMost },
+		func(p between) float64 { return p.distance })
+}
+
+// untold tells of nodes whose clocks may be more than 1 ms apart: the uncertainty is
+// too large to know, or one is not known at all.
+func untold(all []flows.Offset) []string {
+	said := tellPairs(pairs(all), "the clocks of %s: whether less than 1 ms cannot be told",
+		func(p between) bool {
+			return p.distance-p.uncertain <= apartMost && p.distance+p.uncertain > apartMost
+		},
+		func(p between) float64 { return p.distance + p.uncertain })
+	for _, o := range all {
+		if o.Failed != "" {
+			said = append(said, fmt.Sprintf("node %s's clock is not known: %s", o.Node, o.Failed))
+		}
+	}
+	return said
+}
+
+// tellPairs tells of the worst of those pairs, and how many others there are.
+func tellPairs(ps []between, format string, is func(between) bool, badness func(between) float64) []string {
+	ps = slices.DeleteFunc(ps, func(p between) bool { return !is(p) })
+	if len(ps) == 0 {
+		return nil
+	}
+	worst := slices.MaxFunc(ps, func(a, b between) int { return cmp.Compare(badness(a), badness(b)) })
+	said := fmt.Sprintf(format, worst)
+	if n := len(ps) - 1; n > 0 {
+		said += fmt.Sprintf("; so it is with %d more pairs of nodes", n)
+	}
+	return []string{said}
+}
+
+// fromHost tells of the nodes' clocks that are more than 1 ms from the host's: what
+// nodes note has then another time than what the host notes.
+func fromHost(all []flows.Offset) []string {
+	var far []string
+	for _, o := range all {
+		if o.Failed == "" && math.Abs(o.Milli)-o.Uncertainty > apartMost {
+			far = append(far, fmt.Sprintf("%s %+.3f ms (± %s ms)", o.Node, o.Milli, thousandths(o.Uncertainty)))
+		}
+	}
+	if len(far) == 0 {
+		return nil
+	}
+	return []string{"clocks are more than 1 ms from the host's: " + strings.Join(far, ", ")}
+}
