@@ -14,9 +14,10 @@ import (
 
 // flowChecker looks for mistakes in a flow file, and completes its flow.
 type flowChecker struct {
-	doc  *topology.Document
-	file *flowFile
-	flow Flow
+	doc   *topology.Document
+	file  *flowFile
+	whole bool // all of the file could be read: what is missing is not there
+	flow  Flow
 }
 
 var flowChecks = []func(*flowChecker){
@@ -40,6 +41,7 @@ const labelHint = "it names files of the run: expected up to 64 letters, digits 
 
 func checkLabel(k *flowChecker) {
 	switch label := k.file.Label; {
+	case label == "" && !k.whole:
 	case label == "":
 		k.doc.Add("the flow has no label", "it tells the flow's results from others: add label: NAME", "label")
 	case !fileName.MatchString(label):
@@ -53,7 +55,7 @@ func checkTimes(k *flowChecker) {
 	if len(at) > 0 {
 		k.flow.Server.At = at[0]
 	}
-	if len(k.file.Client.At) == 0 {
+	if len(k.file.Client.At) == 0 && k.whole {
 		k.add("at", "client", "the client has no start", "expected when it starts, such as at: [0s, 10s]")
 	}
 	if n := len(k.file.Server.At); n > 1 {
@@ -83,7 +85,7 @@ func checkPorts(k *flowChecker) {
 	const most = math.MaxUint16
 	hint := fmt.Sprintf("expected 1 to %d", most)
 	c, s := k.file.Client.Config, k.file.Server.Config
-	good := true
+	good := k.whole
 	for _, e := range []struct {
 		end  string
 		port int
@@ -106,7 +108,7 @@ var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,252})$`)
 func checkAddresses(k *flowChecker) {
 	c, s := k.file.Client.Config, k.file.Server.Config
 	const hint = "expected a node's name or an IP address"
-	if c.ServerAddress == "" {
+	if c.ServerAddress == "" && k.whole {
 		k.doc.Add("the client has no server-address", hint, "client", "config", "server-address")
 	}
 	for _, a := range []struct{ end, key, value string }{{"client", "server-address", c.ServerAddress}, {"client", "bind", c.Bind}, {"server", "bind", s.Bind}} {
@@ -123,7 +125,7 @@ func checkAddresses(k *flowChecker) {
 		k.doc.Add("both v4 and v6 are asked for", "keep one, or none: the address decides", "client", "config", "v6")
 	}
 	for _, v := range []struct {
-		given       any
+		given       *bool
 		wrong, good string
 	}{{c.Version4, "version4", "v4"}, {c.Version6, "version6", "v6"}} {
 		if v.given != nil {
@@ -253,7 +255,7 @@ func checkWords(k *flowChecker) {
 		if _, err := parseDSCP(c.DSCP); err != nil {
 			k.wrong("client", "dscp", c.DSCP, err.Error())
 		}
-		if c.TOS != 0 {
+		if c.TOS > 0 && c.TOS <= math.MaxUint8 {
 			k.wrong("client", "tos", c.TOS, "dscp sets the same byte: keep one of them")
 		}
 	}

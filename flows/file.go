@@ -28,24 +28,22 @@ type flowFile struct {
 // clientFile is a client's configuration, and what is often written in it by mistake.
 type clientFile struct {
 	ClientConfig `yaml:",inline"`
-	Version4     any `yaml:"version4"`
-	Version6     any `yaml:"version6"`
+	Version4     *bool `yaml:"version4"`
+	Version6     *bool `yaml:"version6"`
 }
 
 // absent is a number that no file can give.
 var absent = math.Inf(-1)
 
-// parseFlow reads the text of a flow file. The flow is whole where the document has no mistake.
+// parseFlow reads the text of a flow file. The flow is whole where the document has
+// no mistake; of another, its label is what it may be known by.
 func parseFlow(name string, src []byte) (Flow, *topology.Document) {
 	var f flowFile
 	c, s := &f.Client.Config, &f.Server.Config
 	c.Port, s.Port, c.Parallel = defaultPort, defaultPort, 1
 	c.ReportInterval, s.ReportInterval, c.Seconds = absent, absent, absent
 	doc := topology.ReadDocument(name, src, "flow", "labctl's own mixes are good to start from: flows/mixes/smoke.yaml", &f)
-	if doc.Err() != nil {
-		return Flow{}, doc // what could not be read would be told again as missing
-	}
-	k := flowChecker{doc: doc, file: &f}
+	k := flowChecker{doc: doc, file: &f, whole: doc.Err() == nil}
 	for _, check := range flowChecks {
 		check(&k)
 	}

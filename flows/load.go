@@ -44,7 +44,10 @@ func Load(paths ...string) ([]Flow, error) {
 		all.add(file, src)
 	}
 	all.check()
-	return all.flows, all.err()
+	if err := all.err(); err != nil {
+		return nil, err
+	}
+	return all.flows, nil
 }
 
 // filesOf are the files that a path stands for.
@@ -102,8 +105,9 @@ type loaded struct {
 
 // origin is where a flow stands: in a file of its own, or at a place in a mix.
 type origin struct {
-	doc *topology.Document
-	mix []any
+	doc   *topology.Document
+	mix   []any
+	whole bool // it has no mistake of its own
 }
 
 // add reads the text of one file: a flow or a mix, by its keys.
@@ -113,7 +117,7 @@ func (l *loaded) add(file string, src []byte) {
 		l.docs = append(l.docs, doc)
 		for i, flows := range kinds {
 			for _, f := range flows {
-				l.flows, l.from = append(l.flows, f), append(l.from, origin{doc, []any{"flows", i}})
+				l.flows, l.from = append(l.flows, f), append(l.from, origin{doc, []any{"flows", i}, doc.Err() == nil})
 			}
 		}
 		return
@@ -121,7 +125,7 @@ func (l *loaded) add(file string, src []byte) {
 	f, doc := parseFlow(file, src)
 	l.docs = append(l.docs, doc)
 	if f.Label != "" {
-		l.flows, l.from = append(l.flows, f), append(l.from, origin{doc: doc})
+		l.flows, l.from = append(l.flows, f), append(l.from, origin{doc: doc, whole: doc.Err() == nil})
 	}
 }
 
@@ -151,7 +155,9 @@ func (l *loaded) check() {
 		} else {
 			labels[f.Label] = f
 		}
-		if o, twice := ports[f.Server.Port]; twice {
+		if o, twice := ports[f.Server.Port]; !l.from[i].whole {
+			continue // the port may not be what was meant
+		} else if twice {
 			l.wrong(i, fmt.Sprintf("the server port %d of flow %s is taken", f.Server.Port, f.Label), fmt.Sprintf("flow %s at %s:%d has it: a server takes one test at a time, and iperf3's control connection is TCP for UDP as well", o.Label, o.File, o.Line), "server", "config", "server-port")
 		} else {
 			ports[f.Server.Port] = f

@@ -2,6 +2,7 @@ package topology
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -101,14 +102,22 @@ func (d *decoder) scalar(n *yaml.Node, line int, p path, v reflect.Value) {
 	case reflect.Bool:
 		tag, expected = "!!bool", "true or false"
 	case reflect.Float64:
-		expected = "a number"
-		if n.ShortTag() == "!!float" {
-			tag = "!!float"
-		}
+		d.number(n, line, p, v)
+		return
 	}
-	if n.ShortTag() != tag || n.Decode(v.Addr().Interface()) != nil || v.Kind() == reflect.Float64 && v.Float()-v.Float() != 0 { // .inf and .nan
+	if n.ShortTag() != tag || n.Decode(v.Addr().Interface()) != nil {
 		d.problems.add(line, fmt.Sprintf("%s is %s", p, show(n.Value)), "expected "+expected+", without quotes")
 	}
+}
+
+// number reads a number that may have a fraction.
+func (d *decoder) number(n *yaml.Node, line int, p path, v reflect.Value) {
+	var f float64
+	if tag := n.ShortTag(); tag != "!!int" && tag != "!!float" || n.Decode(&f) != nil || math.IsInf(f, 0) || math.IsNaN(f) {
+		d.problems.add(line, fmt.Sprintf("%s is %s", p, show(n.Value)), "expected a number, without quotes")
+		return
+	}
+	v.SetFloat(f)
 }
 
 // object reads a mapping of known keys.
