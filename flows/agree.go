@@ -47,26 +47,31 @@ func disagreement(r Result, client, server Test) string {
 	if r.Protocol == TCP && client.Omit == 0 {
 		least = 0
 	}
-	if missing < least || missing > most {
-		return fmt.Sprintf("client and server disagree: %d bytes were sent, %d received and %d datagrams lost; %d bytes may be under way at the end", r.Sent, r.Received, r.Lost, most)
+	if missing >= least && missing <= most {
+		return ""
 	}
-	return ""
+	lost := ""
+	if r.Protocol == UDP {
+		lost = fmt.Sprintf(" and %d of %d datagrams lost", r.Lost, r.Packets)
+	}
+	return fmt.Sprintf("client and server disagree: %d bytes were sent, %d received%s; %d bytes may be under way at the end", r.Sent, r.Received, lost, most)
 }
 
-// inFlight is how many bytes may be under way when a test ends. TCP: four of the
-// largest congestion windows (one in flight, one waiting in each end's socket, one as it may have
-// grown between reports) and 1 MiB a stream. UDP: what is sent in a second.
+// inFlight is how many bytes may be under way when a test ends. UDP: what is sent in a
+// second. TCP: four of the largest congestion windows (in flight, in each end's socket, grown
+// between reports), 1 MiB a stream, and what is sent in the quarter of a second it takes to stop.
 func inFlight(r Result, client, server Test) int64 {
 	sender := server
 	if r.Upload {
 		sender = client
 	}
+	rate := float64(r.Sent) / max(1, sender.Sent.Seconds)
 	if r.Protocol == UDP {
-		return int64(float64(r.Sent) / max(1, sender.Sent.Seconds))
+		return int64(rate)
 	}
 	var cwnd int64
 	for _, i := range sender.Intervals {
 		cwnd = max(cwnd, i.Cwnd)
 	}
-	return 4*cwnd + int64(max(1, sender.Streams))<<20
+	return 4*cwnd + int64(max(1, sender.Streams))<<20 + int64(rate/4)
 }

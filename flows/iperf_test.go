@@ -110,7 +110,7 @@ func TestBothEndsOfAllVersions(t *testing.T) {
 				t.Errorf("%s %s failed: %s", v, name, r.Failed)
 			}
 			all := total(r.Series)
-			if all.Bytes != r.Received || r.Received == 0 || r.Received > r.Sent {
+			if all.Bytes != r.Received || r.Received == 0 || r.Received > r.Sent && !strings.Contains(name, "omit") {
 				t.Errorf("%s %s: %d bytes in the series, %d received, %d sent", v, name, all.Bytes, r.Received, r.Sent)
 			}
 			if all.Retransmits != r.Retransmits {
