@@ -52,7 +52,11 @@ func received(results []*flows.Result) float64 {
 
 // quantiles are of the single report intervals of each flow.
 func quantiles(m metric, results []*flows.Result, at ...float64) []stat {
-	var values []float64
+	n := 0
+	for _, r := range results {
+		n += len(r.Series)
+	}
+	values := make([]float64, 0, n)
 	for _, r := range results {
 		if !m.has(r.Protocol) {
 			continue
