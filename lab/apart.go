@@ -90,11 +90,8 @@ type between struct {
 }
 
 func (p between) String() string {
-	return fmt.Sprintf("%s and %s are %s ms apart (± %s ms)", p.a, p.b, thousandths(p.distance), thousandths(p.uncertain))
+	return fmt.Sprintf("%s and %s are %.3f ms apart (± %.3f ms)", p.a, p.b, p.distance, p.uncertain)
 }
-
-// thousandths is a number of milliseconds as users see it.
-func thousandths(ms float64) string { return fmt.Sprintf("%.3f", ms) }
 
 // pairs are all pairs of the nodes whose offset is known.
 func pairs(all []flows.Offset) []between {
@@ -109,21 +106,24 @@ func pairs(all []flows.Offset) []between {
 	return ps
 }
 
-// apart tells of nodes whose clocks are more than 1 ms apart, whatever the uncertainty.
+// apart are the pairs of nodes whose clocks are more than 1 ms apart, whatever the uncertainty.
 func apart(all []flows.Offset) []string {
-	return tellPairs(pairs(all), "the clocks of %s: more than 1 ms",
+	return tellPairs(pairs(all), ": more than 1 ms",
 		func(p between) bool { return p.distance-p.uncertain > apartMost },
 		func(p between) float64 { return p.distance })
 }
 
-// untold tells of nodes whose clocks may be more than 1 ms apart: the uncertainty is
-// too large to know, or one is not known at all.
+// untold are those whose clocks may be: the uncertainty is too large to know.
 func untold(all []flows.Offset) []string {
-	said := tellPairs(pairs(all), "the clocks of %s: whether less than 1 ms cannot be told",
-		func(p between) bool {
-			return p.distance-p.uncertain <= apartMost && p.distance+p.uncertain > apartMost
-		},
+	return tellPairs(pairs(all), ": whether that is more than 1 ms cannot be told",
+		func(p between) bool { return math.Abs(p.distance-apartMost) <= p.uncertain },
 		func(p between) float64 { return p.distance + p.uncertain })
+}
+
+// Apart tells of nodes' clocks that are more than 1 ms apart, of those that may be
+// since nobody can tell, and of those that are not known at all.
+func Apart(all []flows.Offset) []string {
+	said := append(apart(all), untold(all)...)
 	for _, o := range all {
 		if o.Failed != "" {
 			said = append(said, fmt.Sprintf("node %s's clock is not known: %s", o.Node, o.Failed))
@@ -132,27 +132,26 @@ func untold(all []flows.Offset) []string {
 	return said
 }
 
-// tellPairs tells of the worst of those pairs, and how many others there are.
-func tellPairs(ps []between, format string, is func(between) bool, badness func(between) float64) []string {
+// tellPairs tells of the worst of those pairs, and how many there are.
+func tellPairs(ps []between, what string, is func(between) bool, badness func(between) float64) []string {
 	ps = slices.DeleteFunc(ps, func(p between) bool { return !is(p) })
 	if len(ps) == 0 {
 		return nil
 	}
-	worst := slices.MaxFunc(ps, func(a, b between) int { return cmp.Compare(badness(a), badness(b)) })
-	said := fmt.Sprintf(format, worst)
-	if n := len(ps) - 1; n > 0 {
-		said += fmt.Sprintf("; so it is with %d more pairs of nodes", n)
+	said := "the clocks of " + slices.MaxFunc(ps, func(a, b between) int { return cmp.Compare(badness(a), badness(b)) }).String() + what
+	if len(ps) > 1 {
+		said += fmt.Sprintf(" (the worst of %d pairs of nodes)", len(ps))
 	}
 	return []string{said}
 }
 
-// fromHost tells of the nodes' clocks that are more than 1 ms from the host's: what
-// nodes note has then another time than what the host notes.
-func fromHost(all []flows.Offset) []string {
+// FromHost tells of the nodes whose clocks are more than 1 ms from the host's: the
+// instants that they note are other than the host's.
+func FromHost(all []flows.Offset) []string {
 	var far []string
 	for _, o := range all {
 		if o.Failed == "" && math.Abs(o.Milli)-o.Uncertainty > apartMost {
-			far = append(far, fmt.Sprintf("%s %+.3f ms (± %s ms)", o.Node, o.Milli, thousandths(o.Uncertainty)))
+			far = append(far, fmt.Sprintf("%s %+.3f ms (± %.3f ms)", o.Node, o.Milli, o.Uncertainty))
 		}
 	}
 	if len(far) == 0 {
