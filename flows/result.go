@@ -29,6 +29,12 @@ type Result struct {
 	Series []Interval `json:"-"` // in series.csv
 }
 
+// Bits is the rate over the whole start, at the receiving end (bit/s).
+func (r Result) Bits() float64 { return rate(r.Received, r.Seconds) }
+
+// LostPercent is the part of the datagrams that were lost; 0 for TCP.
+func (r Result) LostPercent() float64 { return percent(r.Lost, r.Packets) }
+
 // Interval is what happened to a start of a flow in one report interval, all its
 // parallel streams together.
 type Interval struct {
@@ -40,14 +46,26 @@ type Interval struct {
 	RTT         float64 // TCP (ms)
 	RTTVar      float64 // TCP (ms)
 	Jitter      float64 // UDP (ms)
-	Packets     int64   // UDP datagrams, sent
-	Lost        int64   // UDP datagrams
+	Packets     int64   // UDP datagrams that were due at the receiving end: those it got, and those lost
+	Lost        int64   // of these; below 0 where some come that were taken for lost before
 }
 
 // Bits is the rate of the interval (bit/s).
-func (i Interval) Bits() float64 {
-	if i.Seconds <= 0 {
+func (i Interval) Bits() float64 { return rate(i.Bytes, i.Seconds) }
+
+// LostPercent is the part of the interval's datagrams that were lost; 0 for TCP.
+func (i Interval) LostPercent() float64 { return percent(i.Lost, i.Packets) }
+
+func rate(bytes int64, seconds float64) float64 {
+	if seconds <= 0 {
 		return 0
 	}
-	return float64(i.Bytes) * 8 / i.Seconds
+	return float64(bytes) * 8 / seconds
+}
+
+func percent(part, of int64) float64 {
+	if of <= 0 {
+		return 0
+	}
+	return 100 * float64(part) / float64(of)
 }

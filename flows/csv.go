@@ -1,0 +1,150 @@
+package flows
+
+import (
+	"bufio"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+var summaryColumns = []string{
+	"flow", "nth", "class", "protocol", "direction", "tos", "planned_s", "started_s", "ended_s", "failed",
+	"sent_bytes", "received_bytes", "seconds", "bps", "retransmits", "packets", "lost", "lost_percent",
+	"out_of_order", "jitter_ms", "rtt_ms",
+}
+
+func (r Run) writeSummary(to io.Writer) error {
+	w := csv.NewWriter(to)
+	w.Write(summaryColumns) //nolint:errcheck // the writer keeps its error
+	for _, x := range r.Results {
+		direction := "server to client"
+		if x.Upload {
+			direction = "client to server"
+		}
+		w.Write([]string{ //nolint:errcheck // the writer keeps its error
+			x.Label, strconv.Itoa(x.Nth), x.Class, x.Protocol, direction, strconv.Itoa(x.TOS),
+			decimal(x.Planned, 6), decimal(x.Started, 6), decimal(x.Ended, 6), x.Failed,
+			whole(x.Sent), whole(x.Received), decimal(x.Seconds, 6), decimal(x.Bits(), 0), whole(x.Retransmits),
+			whole(x.Packets), whole(x.Lost), decimal(x.LostPercent(), 3), whole(x.OutOfOrder),
+			decimal(x.Jitter, 3), decimal(x.RTT, 3),
+		})
+	}
+	w.Flush()
+	return w.Error()
+}
+
+var seriesColumns = []string{
+	"flow", "nth", "at_s", "seconds", "bytes", "bps", "retransmits", "cwnd_bytes", "rtt_ms", "rtt_var_ms",
+	"jitter_ms", "packets", "lost",
+}
+
+func (r Run) writeSeries(to io.Writer) error {
+	w := csv.NewWriter(to)
+	w.Write(seriesColumns) //nolint:errcheck // the writer keeps its error
+	for _, x := range r.Results {
+		nth := strconv.Itoa(x.Nth)
+		for _, i := range x.Series {
+			w.Write([]string{ //nolint:errcheck // the writer keeps its error
+				x.Label, nth, decimal(i.At, 6), decimal(i.Seconds, 6), whole(i.Bytes), decimal(i.Bits(), 0),
+				whole(i.Retransmits), whole(i.Cwnd), decimal(i.RTT, 3), decimal(i.RTTVar, 3),
+				decimal(i.Jitter, 3), whole(i.Packets), whole(i.Lost),
+			})
+		}
+	}
+	w.Flush()
+	return w.Error()
+}
+
+func whole(n int64) string { return strconv.FormatInt(n, 10) }
+
+// decimal is a number with at most so many digits behind the point.
+func decimal(f float64, digits int) string {
+	s := strconv.FormatFloat(f, 'f', digits, 64)
+	if digits > 0 {
+		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
+	}
+	if s == "-0" {
+		return "0"
+	}
+	return s
+}
+
+// readSeries reads the series of the run's results.
+func (r *Run) readSeries() error {
+	path := filepath.Join(r.Dir, SeriesFile)
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	type start struct {
+		label string
+		nth   int
+	}
+	at := make(map[start]int, len(r.Results))
+	for i, x := range r.Results {
+		at[start{x.Label, x.Nth}] = i
+	}
+	c := csv.NewReader(bufio.NewReaderSize(f, 1<<16))
+	c.ReuseRecord, c.FieldsPerRecord = true, len(seriesColumns)
+	if columns, err := c.Read(); err != nil || !slices.Equal(columns, seriesColumns) {
+		return fmt.Errorf("%s is damaged: expected the columns %s", path, strings.Join(seriesColumns, ","))
+	}
+	for {
+		fields, err := c.Read()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%s is damaged: %w", path, err)
+		}
+		line, _ := c.FieldPos(0)
+		n := numbers{fields: fields}
+		i, known := at[start{fields[0], int(n.whole(1))}]
+		interval := Interval{
+			At: n.decimal(2), Seconds: n.decimal(3), Bytes: n.whole(4), Retransmits: n.whole(6), Cwnd: n.whole(7),
+			RTT: n.decimal(8), RTTVar: n.decimal(9), Jitter: n.decimal(10), Packets: n.whole(11), Lost: n.whole(12),
+		}
+		if n.err != nil {
+			return fmt.Errorf("%s:%d is damaged: %w", path, line, n.err)
+		}
+		if !known {
+			return fmt.Errorf("%s:%d is of start %s of flow %s, which %s does not have", path, line, fields[1], fields[0], ResultsFile)
+		}
+		r.Results[i].Series = append(r.Results[i].Series, interval)
+	}
+}
+
+// numbers reads a record's fields; err is the first thing wrong with one.
+type numbers struct {
+	fields []string
+	err    error
+}
+
+func (n *numbers) whole(i int) int64 {
+	v, err := strconv.ParseInt(n.fields[i], 10, 64)
+	n.expect(i, err)
+	return v
+}
+
+func (n *numbers) decimal(i int) float64 {
+	v, err := strconv.ParseFloat(n.fields[i], 64)
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		err = errors.New("not a number")
+	}
+	n.expect(i, err)
+	return v
+}
+
+func (n *numbers) expect(i int, err error) {
+	if err != nil && n.err == nil {
+		n.err = fmt.Errorf("%s is %q, expected a number", seriesColumns[i], n.fields[i])
+	}
+}
