@@ -100,14 +100,14 @@ func (c Capture) End(ctx context.Context, a *Account) error {
 	if wrote == nil || took == nil {
 		return fmt.Errorf("dumpcap did not come to its end: %s", strings.TrimSpace(string(said)))
 	}
-	a.Drops.Kernel, a.Drops.Dumpcap = number(took[3]), number(took[4])
+	a.Drops.Kernel, a.Drops.Dumpcap = digits(took[3]), digits(took[4])
 	if diskFull.Match(said) {
 		return errors.New("the capturing node's disk is full: what came after is not in the file")
 	}
 	return nil
 }
 
-func number(digits []byte) uint64 { n, _ := strconv.ParseUint(string(digits), 10, 64); return n }
+func digits(text []byte) uint64 { n, _ := strconv.ParseUint(string(text), 10, 64); return n }
 
 // Keep copies the capture, packed, to a file on the host, counts in a what is really
 // in it.

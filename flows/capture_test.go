@@ -19,14 +19,14 @@ import (
 	"github.com/gopacket/gopacket/pcapgo"
 )
 
-// said is a node that has words for each script, and a file to fetch.
-type said struct {
+// node is one that has words for each script, and a file to fetch.
+type node struct {
 	words map[string]string // by what the script has in it
 	file  []byte
 	fails error
 }
 
-func (s said) Bash(_ context.Context, script string) ([]byte, error) {
+func (s node) Bash(_ context.Context, script string) ([]byte, error) {
 	for part, words := range s.words {
 		if strings.Contains(script, part) {
 			return []byte(words), s.fails
@@ -35,7 +35,7 @@ func (s said) Bash(_ context.Context, script string) ([]byte, error) {
 	return nil, s.fails
 }
 
-func (s said) Fetch(_ context.Context, _ string, to io.Writer) error {
+func (s node) Fetch(_ context.Context, _ string, to io.Writer) error {
 	_, err := to.Write(s.file)
 	return err
 }
@@ -70,7 +70,7 @@ func TestKeepCountsWhatIsInTheFile(t *testing.T) {
 		"of no frames": {packed(t), Frames{}, ""},
 	} {
 		var a Account
-		err := Capture{Node: said{file: test.file}}.Keep(t.Context(), to, &a)
+		err := Capture{Node: node{file: test.file}}.Keep(t.Context(), to, &a)
 		if (err == nil) != (test.says == "") || err != nil && !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: %v, want %q", name, err, test.says)
 		}
@@ -99,7 +99,7 @@ func TestEndReadsDumpcapsWords(t *testing.T) {
 		"a lie":        {"Packets captured: 99999999999999999999\n", Drops{}, "did not come to its end"},
 	} {
 		var a Account
-		err := Capture{Node: said{words: map[string]string{captureSaid: test.words}}}.End(t.Context(), &a)
+		err := Capture{Node: node{words: map[string]string{captureSaid: test.words}}}.End(t.Context(), &a)
 		if (err == nil) != (test.says == "") || err != nil && !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: %v, want %q", name, err, test.says)
 		}
@@ -111,17 +111,17 @@ func TestEndReadsDumpcapsWords(t *testing.T) {
 
 func TestNICCounts(t *testing.T) {
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
-	both, in, dropped, err := NICCounts(t.Context(), said{words: map[string]string{"02:00:00:00:00:01": "10 1000 20 4000 3 "}}, mac)
+	both, in, dropped, err := NICCounts(t.Context(), node{words: map[string]string{"02:00:00:00:00:01": "10 1000 20 4000 3 "}}, mac)
 	if err != nil || both != (Frames{30, 5000}) || in != (Frames{10, 1000}) || dropped != 3 {
 		t.Errorf("%v, %v, %d, %v", both, in, dropped, err)
 	}
 	for _, words := range []string{"", "1 2 3 4", "1 2 3 4 x", "1 2 3 4 -5"} {
-		if _, _, _, err := NICCounts(t.Context(), said{words: map[string]string{"statistics": words}}, mac); err == nil {
+		if _, _, _, err := NICCounts(t.Context(), node{words: map[string]string{"statistics": words}}, mac); err == nil {
 			t.Errorf("%q is taken", words)
 		}
 	}
 	lost := errors.New("lost")
-	if _, _, _, err := NICCounts(t.Context(), said{fails: lost}, mac); !errors.Is(err, lost) {
+	if _, _, _, err := NICCounts(t.Context(), node{fails: lost}, mac); !errors.Is(err, lost) {
 		t.Error(err)
 	}
 }

@@ -30,10 +30,10 @@ func (r Run) writeSummary(to io.Writer) error {
 		}
 		w.Write([]string{ //nolint:errcheck // the writer keeps its error
 			x.Label, strconv.Itoa(x.Nth), x.Class, x.Protocol, direction, strconv.Itoa(x.TOS),
-			decimal(x.Planned, 6), decimal(x.Started, 6), decimal(x.Ended, 6), x.Failed,
-			whole(x.Sent), whole(x.Received), decimal(x.Seconds, 6), decimal(x.Bits(), 0), whole(x.Retransmits),
-			whole(x.Packets), whole(x.Lost), decimal(x.LostPercent(), 3), whole(x.OutOfOrder),
-			decimal(x.Jitter, 3), decimal(x.RTT, 3),
+			fixed(x.Planned, 6), fixed(x.Started, 6), fixed(x.Ended, 6), x.Failed,
+			whole(x.Sent), whole(x.Received), fixed(x.Seconds, 6), fixed(x.Bits(), 0), whole(x.Retransmits),
+			whole(x.Packets), whole(x.Lost), fixed(x.LostPercent(), 3), whole(x.OutOfOrder),
+			fixed(x.Jitter, 3), fixed(x.RTT, 3),
 		})
 	}
 	w.Flush()
@@ -52,9 +52,9 @@ func (r Run) writeSeries(to io.Writer) error {
 		nth := strconv.Itoa(x.Nth)
 		for _, i := range x.Series {
 			w.Write([]string{ //nolint:errcheck // the writer keeps its error
-				x.Label, nth, decimal(i.At, 6), decimal(i.Seconds, 6), whole(i.Bytes), decimal(i.Bits(), 0),
-				whole(i.Retransmits), whole(i.Cwnd), decimal(i.RTT, 3), decimal(i.RTTVar, 3),
-				decimal(i.Jitter, 3), whole(i.Packets), whole(i.Lost),
+				x.Label, nth, fixed(i.At, 6), fixed(i.Seconds, 6), whole(i.Bytes), fixed(i.Bits(), 0),
+				whole(i.Retransmits), whole(i.Cwnd), fixed(i.RTT, 3), fixed(i.RTTVar, 3),
+				fixed(i.Jitter, 3), whole(i.Packets), whole(i.Lost),
 			})
 		}
 	}
@@ -64,8 +64,8 @@ func (r Run) writeSeries(to io.Writer) error {
 
 func whole(n int64) string { return strconv.FormatInt(n, 10) }
 
-// decimal is a number with at most so many digits behind the point.
-func decimal(f float64, digits int) string {
+// fixed is a number with at most so many digits behind the point.
+func fixed(f float64, digits int) string {
 	s := strconv.FormatFloat(f, 'f', digits, 64)
 	if digits > 0 {
 		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
@@ -109,8 +109,8 @@ func (r *Run) readSeries() error {
 		n := numbers{fields: fields}
 		i, known := at[start{fields[0], int(n.whole(1))}]
 		interval := Interval{
-			At: n.decimal(2), Seconds: n.decimal(3), Bytes: n.whole(4), Retransmits: n.whole(6), Cwnd: n.whole(7),
-			RTT: n.decimal(8), RTTVar: n.decimal(9), Jitter: n.decimal(10), Packets: n.whole(11), Lost: n.whole(12),
+			At: n.fixed(2), Seconds: n.fixed(3), Bytes: n.whole(4), Retransmits: n.whole(6), Cwnd: n.whole(7),
+			RTT: n.fixed(8), RTTVar: n.fixed(9), Jitter: n.fixed(10), Packets: n.whole(11), Lost: n.whole(12),
 		}
 		if n.err != nil {
 			return fmt.Errorf("%s:%d is damaged: %w", path, line, n.err)
@@ -134,7 +134,7 @@ func (n *numbers) whole(i int) int64 {
 	return v
 }
 
-func (n *numbers) decimal(i int) float64 {
+func (n *numbers) fixed(i int) float64 {
 	v, err := strconv.ParseFloat(n.fields[i], 64)
 	if math.IsNaN(v) || math.IsInf(v, 0) {
 		err = errors.New("not a number")

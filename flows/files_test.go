@@ -22,10 +22,10 @@ func ran(t *testing.T) Run {
 		for i := range r.Series { // as a file has them
 			s := &r.Series[i]
 			for _, f := range []*float64{&s.At, &s.Seconds} {
-				fmt.Sscan(decimal(*f, 6), f)
+				fmt.Sscan(fixed(*f, 6), f)
 			}
 			for _, f := range []*float64{&s.RTT, &s.RTTVar, &s.Jitter} {
-				fmt.Sscan(decimal(*f, 3), f)
+				fmt.Sscan(fixed(*f, 3), f)
 			}
 		}
 	}
@@ -64,7 +64,7 @@ func TestRunIsReadAsWritten(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		golden(t, name, string(text))
+		golden(t, filepath.Join("testdata", name), string(text))
 	}
 }
 

@@ -51,8 +51,7 @@ const (
 	largestPart   = 1 << 20  // bytes of an interval or the like; 128 streams take 100 KB
 	mostTests     = 10_000
 	mostIntervals = 200_000 // of all tests
-	mostStreams   = 1_000
-	longestText   = 300 // letters of an error
+	longestText   = 300     // letters of an error
 )
 
 // ReadTests reads what iperf3 --json wrote: a client's one test, or the tests of a

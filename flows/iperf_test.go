@@ -1,7 +1,6 @@
 package flows
 
 import (
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -10,31 +9,9 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "rewrite the golden files")
-
 var iperfVersions = []string{"3.9", "3.12", "3.18"}
-
-// golden compares with a golden file.
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	file = filepath.Join("testdata", file)
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	expected, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(expected), got); d != "" {
-		t.Errorf("%s: (-expected +got)\n%s", file, d)
-	}
-}
 
 // sample opens what iperf3 wrote, with what it told on stderr behind it.
 func sample(t *testing.T, version, name string) io.Reader {
@@ -68,7 +45,7 @@ func TestReadTestsOfAllVersions(t *testing.T) {
 				}
 			}
 		}
-		golden(t, filepath.Join("iperf", v+".golden"), b.String())
+		golden(t, filepath.Join("testdata", "iperf", v+".golden"), b.String())
 	}
 }
 
@@ -142,5 +119,5 @@ func TestFailuresOfAllVersions(t *testing.T) {
 			fmt.Fprintf(&b, "%s, %s: %s\n", name, v, Combine(flowOf(name), Start{}, 0, 1, &client, nil).Failed)
 		}
 	}
-	golden(t, "failures.golden", b.String())
+	golden(t, "testdata/failures.golden", b.String())
 }

@@ -41,8 +41,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	commands := []*cli.Command{
 		upCommand, downCommand, planCommand, statusCommand, listCommand, gcCommand, checkCommand, doctorCommand, verifyCommand,
-		sshCommand, execCommand, consoleCommand, cpCommand, captureCommand, reportCommand,
-		imageCommand, flowsCommand, initCommand, schemaCommand, versionCommand, completionCommand, helpCommand,
+		runCommand, reportCommand, flowsCommand,
+		sshCommand, execCommand, consoleCommand, cpCommand, captureCommand,
+		imageCommand, initCommand, schemaCommand, versionCommand, completionCommand, helpCommand,
 	}
 	furnish(commands)
 	return &cli.App{

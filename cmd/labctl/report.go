@@ -38,7 +38,7 @@ func runReport(c *cli.Context) error {
 	}
 	var runs []flows.Run
 	for _, dir := range dirs {
-		run, err := readRun(dir)
+		run, err := flows.ReadRun(dir)
 		if err != nil {
 			return err
 		}
