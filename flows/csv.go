@@ -97,9 +97,17 @@ func (r *Run) readSeries() error {
 	if columns, err := c.Read(); err != nil || !slices.Equal(columns, seriesColumns) {
 		return fmt.Errorf("%s is damaged: expected the columns %s", path, strings.Join(seriesColumns, ","))
 	}
+	last, run := start{}, []Interval(nil) // the rows of one start follow one another
+	keep := func() {
+		if i := at[last]; len(run) > 0 {
+			r.Results[i].Series = append(r.Results[i].Series, run...)
+			run = run[:0]
+		}
+	}
 	for {
 		fields, err := c.Read()
 		if err == io.EOF {
+			keep()
 			return nil
 		}
 		if err != nil {
@@ -107,7 +115,7 @@ func (r *Run) readSeries() error {
 		}
 		line, _ := c.FieldPos(0)
 		n := numbers{fields: fields}
-		i, known := at[start{fields[0], int(n.whole(1))}]
+		of := start{fields[0], int(n.whole(1))}
 		interval := Interval{
 			At: n.fixed(2), Seconds: n.fixed(3), Bytes: n.whole(4), Retransmits: n.whole(6), Cwnd: n.whole(7),
 			RTT: n.fixed(8), RTTVar: n.fixed(9), Jitter: n.fixed(10), Packets: n.whole(11), Lost: n.whole(12),
@@ -115,10 +123,14 @@ func (r *Run) readSeries() error {
 		if n.err != nil {
 			return fmt.Errorf("%s:%d is damaged: %w", path, line, n.err)
 		}
-		if !known {
+		if of != last {
+			keep()
+			last = start{strings.Clone(of.label), of.nth} // the field is of the reader's row
+		}
+		if _, known := at[of]; !known {
 			return fmt.Errorf("%s:%d is of start %s of flow %s, which %s does not have", path, line, fields[1], fields[0], ResultsFile)
 		}
-		r.Results[i].Series = append(r.Results[i].Series, interval)
+		run = append(run, interval)
 	}
 }
 
