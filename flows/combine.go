@@ -66,7 +66,7 @@ func (r *Result) received(t Test) {
 func series(receiver, sender *Test, started float64) []Interval {
 	is := make([]Interval, len(receiver.Intervals))
 	copy(is, receiver.Intervals)
-	if sender != nil && receiver.Protocol == TCP && len(is) > 0 {
+	if sender != nil && receiver.Protocol == TCP && len(is) > 0 && len(sender.Intervals) > 0 {
 		at, known := 0, make([]bool, len(is))
 		for _, s := range sender.Intervals {
 			for at < len(is)-1 && s.At+s.Seconds/2 >= is[at+1].At {
@@ -76,10 +76,13 @@ func series(receiver, sender *Test, started float64) []Interval {
 			i.Retransmits += s.Retransmits
 			i.Cwnd, i.RTT, i.RTTVar, known[at] = s.Cwnd, s.RTT, s.RTTVar, true
 		}
-		for n := 1; n < len(is); n++ { // the sender reports less often: its last word holds
-			if !known[n] {
-				is[n].Cwnd, is[n].RTT, is[n].RTTVar = is[n-1].Cwnd, is[n-1].RTT, is[n-1].RTTVar
+		last := sender.Intervals[0]
+		for n := range is {
+			if known[n] {
+				last = is[n]
 			}
+			// Where the sender reports less often, its last word holds.
+			is[n].Cwnd, is[n].RTT, is[n].RTTVar = last.Cwnd, last.RTT, last.RTTVar
 		}
 	}
 	for n := range is {

@@ -64,7 +64,7 @@ func ReadTests(r io.Reader) ([]Test, error) {
 		return nil, err
 	}
 	if len(src) > largestOutput {
-		return nil, fmt.Errorf("iperf3 wrote more than %d MiB\n  use a longer report interval", largestOutput>>20)
+		return nil, fmt.Errorf("iperf3 wrote more than %d MiB: use a longer report interval", largestOutput>>20)
 	}
 	var tests []Test
 	var text []byte // outside JSON

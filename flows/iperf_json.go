@@ -153,7 +153,7 @@ func (d *document) intervals() error {
 	}
 	for d.More() {
 		if *d.left--; *d.left < 0 {
-			return fmt.Errorf("iperf3 wrote more than %d intervals\n  use a longer report interval", mostIntervals)
+			return fmt.Errorf("iperf3 wrote more than %d intervals: use a longer report interval", mostIntervals)
 		}
 		if err := d.interval(); err != nil {
 			return err
