@@ -35,7 +35,7 @@ func parseAmount(s string, kilo float64) (float64, error) {
 	n *= math.Pow(kilo, float64(strings.Index(" KMGT", strings.ToUpper(m[2] + " ")[:1])))
 	const most = 1e15 // more than any link, and far from where numbers stop being exact
 	if n > most {
-		return 0, errors.New("expected at most 1000T")
+		return 0, errors.New("expected at most 900T")
 	}
 	return n, nil
 }
