@@ -31,7 +31,7 @@ var flowsCommand = &cli.Command{
 		{
 			Name: "expand", Usage: "write each flow of mixes as a flow file, for trafic or to change", ArgsUsage: "PATH…",
 			Flags: []cli.Flag{
-				&cli.StringFlag{Name: "o", Usage: "the `FOLDER` to write to, which must be empty or not there", Required: true},
+				&cli.StringFlag{Name: "o", Usage: "the `FOLDER` to write to, which must be empty or not there"},
 			},
 			Action: runFlowsExpand,
 		},
@@ -138,11 +138,14 @@ func runFlowsExpand(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	dir := c.String("o")
+	if dir == "" {
+		return usage{"labctl flows expand writes to the folder that -o names"}
+	}
 	all, err := flows.Load(paths...)
 	if err != nil {
 		return err
 	}
-	dir := c.String("o")
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
