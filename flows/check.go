@@ -24,8 +24,8 @@ var flowChecks = []func(*flowChecker){
 	checkLabel, checkTimes, checkPorts, checkAddresses, checkForeign, checkEnd, checkReports, checkAmounts, checkNumbers, checkWords, checkMeaning,
 }
 
-// add tells of a mistake at a key of one end: "client" or "server".
-func (k *flowChecker) add(key, end, msg, hint string) { k.doc.Add(msg, hint, end, key) }
+// starts tells of a mistake in when an end starts: "client" or "server".
+func (k *flowChecker) starts(end, msg, hint string) { k.doc.Add(msg, hint, end, "at") }
 
 // wrong tells of the value of a key of one end's configuration.
 func (k *flowChecker) wrong(end, key string, value any, hint string) {
@@ -56,17 +56,17 @@ func checkTimes(k *flowChecker) {
 		k.flow.Server.At = at[0]
 	}
 	if len(k.file.Client.At) == 0 && k.whole {
-		k.add("at", "client", "the client has no start", "expected when it starts, such as at: [0s, 10s]")
+		k.starts("client", "the client has no start", "expected when it starts, such as at: [0s, 10s]")
 	}
 	if n := len(k.file.Server.At); n > 1 {
-		k.add("at", "server", fmt.Sprintf("the server starts %d times", n), "one start serves all of its client's: keep the first")
+		k.starts("server", fmt.Sprintf("the server starts %d times", n), "one start serves all of its client's: keep the first")
 	}
 }
 
 func (k *flowChecker) instants(end string, texts []string) []time.Duration {
 	const most = 10_000
 	if len(texts) > most {
-		k.add("at", end, fmt.Sprintf("the %s has %d starts", end, len(texts)), fmt.Sprintf("expected at most %d", most))
+		k.starts(end, fmt.Sprintf("the %s has %d starts", end, len(texts)), fmt.Sprintf("expected at most %d", most))
 		return nil
 	}
 	var all []time.Duration
@@ -223,7 +223,7 @@ func checkAmounts(k *flowChecker) {
 		}
 	}
 	if c.Bitrate != "" {
-		if _, _, err := parseBitrate(c.Bitrate); err != nil {
+		if _, err := parseBitrate(c.Bitrate); err != nil {
 			k.wrong("client", "target-bitrate", c.Bitrate, err.Error())
 		}
 	}

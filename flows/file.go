@@ -77,14 +77,14 @@ func checkStarts(k *flowChecker) {
 		return // told before
 	}
 	if f.Client.At[0] < f.Server.At {
-		k.add("at", "client", "a start is at "+f.Client.At[0].String()+", and the server's at "+f.Server.At.String(), "the server starts first, or at the same time: it is waited for")
+		k.starts("client", "a start is at "+f.Client.At[0].String()+", and the server's at "+f.Server.At.String(), "the server starts first, or at the same time: it is waited for")
 	}
 	gap, several := f.gap()
 	if !several {
 		return
 	}
 	if gap == 0 {
-		k.add("at", "client", "two starts of the client are at one time", "its server takes one test at a time: write a flow with a port of its own, or use parallel")
+		k.starts("client", "two starts of the client are at one time", "its server takes one test at a time: write a flow with a port of its own, or use parallel")
 		return
 	}
 	if f.Server.OneOff {
@@ -94,6 +94,6 @@ func checkStarts(k *flowChecker) {
 		return
 	}
 	if lasts, known := f.Lasts(); known && lasts >= gap {
-		k.add("at", "client", "a start lasts "+lasts.String()+", and the next comes after "+gap.String(), "its server takes one test at a time, and would be busy: start later, or lower time-s and omit-s")
+		k.starts("client", "a start lasts "+lasts.String()+", and the next comes after "+gap.String(), "its server takes one test at a time, and would be busy: start later, or lower time-s and omit-s")
 	}
 }

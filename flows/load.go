@@ -195,7 +195,7 @@ func (l *loaded) tellApart() {
 func (l *loaded) err() error {
 	var all topology.Problems
 	for _, d := range l.docs {
-		if ps := (topology.Problems)(nil); errors.As(d.Err(), &ps) {
+		if ps, ok := errors.AsType[topology.Problems](d.Err()); ok {
 			all = append(all, ps...)
 		}
 	}

@@ -27,8 +27,8 @@ func TestBadFiles(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(path), ".yaml")
 		t.Run(name, func(t *testing.T) {
 			_, err := Load(path)
-			var ps topology.Problems
-			if !errors.As(err, &ps) {
+			ps, ok := errors.AsType[topology.Problems](err)
+			if !ok {
 				t.Fatalf("got %v, want Problems", err)
 			}
 			for _, p := range ps {
@@ -109,7 +109,7 @@ func TestLoadRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := load(t, c.files...)
-			if ps := (topology.Problems)(nil); !errors.As(err, &ps) || !strings.Contains(err.Error(), c.want) {
+			if _, ok := errors.AsType[topology.Problems](err); !ok || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %.300v, want %s", err, c.want)
 			}
 		})

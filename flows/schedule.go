@@ -68,7 +68,7 @@ func (f Flow) payload() (bytes float64, limited bool) {
 // the network takes.
 func (f Flow) rate() float64 {
 	c := f.Client
-	rate, _, _ := parseBitrate(c.Bitrate) // checked when it was read
+	rate, _ := parseBitrate(c.Bitrate) // checked when it was read
 	if c.Bitrate == "" && c.UDP {
 		rate = defaultUDPRate
 	}

@@ -49,17 +49,19 @@ func amountOf(s string, kilo float64) float64 {
 	return n
 }
 
-// parseBitrate is a rate in bit/s, and how many writes or datagrams are sent at a time (0: one).
-func parseBitrate(s string) (rate float64, burst int, err error) {
-	number, slash, given := strings.Cut(s, "/")
-	if rate, err = Rate(number); err != nil || !given {
-		return rate, 0, err
+// parseBitrate is a rate in bit/s, behind which may stand how many writes or
+// datagrams are sent at a time.
+func parseBitrate(s string) (float64, error) {
+	number, burst, given := strings.Cut(s, "/")
+	rate, err := Rate(number)
+	if err != nil || !given {
+		return rate, err
 	}
 	const most = 1000 // iperf3's own limit
-	if burst, err = strconv.Atoi(slash); err != nil || burst < 1 || burst > most || slash[0] == '+' {
-		return 0, 0, fmt.Errorf("expected a burst of 1 to %d behind the /", most)
+	if n, err := strconv.ParseUint(burst, 10, 16); err != nil || n < 1 || n > most {
+		return 0, fmt.Errorf("expected a burst of 1 to %d behind the /", most)
 	}
-	return rate, burst, nil
+	return rate, nil
 }
 
 // parseInstant is a time since the run's beginning.
