@@ -91,6 +91,7 @@ bench-image: setup build ## how long each base image takes to build, and its siz
 
 fuzz: ## search for files that break the reader or what derives from them, FUZZTIME=30s
 	$(GO) test -run '^$$' -fuzz FuzzLoad -fuzztime $(FUZZTIME) -fuzzminimizetime 0 ./topology
+	$(GO) test -run '^$$' -fuzz FuzzLoadFlows -fuzztime $(FUZZTIME) -fuzzminimizetime 0 ./flows
 	$(GO) test -run '^$$' -fuzz FuzzInjection -fuzztime $(FUZZTIME) -fuzzminimizetime 0 ./cmd/labctl
 
 fmt: $(LINT) ## gofumpt, as lint wants it

@@ -18,11 +18,13 @@ const (
 	largestFile = 8 << 20 // bytes
 	mostFiles   = 1000
 	mostFlows   = 1000
+	mostStarts  = 100_000
 )
 
 // Load reads flow files, mix descriptions, and folders of both: of a folder, every
 // *.yaml in it and below, sorted, but for what begins with a dot. The error is a
-// topology.Problems with every mistake in any of them, or that of reading them.
+// topology.Problems with every mistake in any of them, or that of reading them. Flow
+// files that share a label, as trafic's of one kind do, are told apart by their names.
 func Load(paths ...string) ([]Flow, error) {
 	var files []string
 	for _, p := range paths {
@@ -163,6 +165,13 @@ func (l *loaded) check() {
 			ports[f.Server.Port] = f
 		}
 	}
+	starts := 0
+	for i, f := range l.flows {
+		if starts += len(f.Client.At); starts > mostStarts {
+			l.wrong(i, fmt.Sprintf("more than %d starts, up to those of flow %s", mostStarts, f.Label), "expected no more in a run", "client", "at")
+			break
+		}
+	}
 	if n := len(l.flows); n > mostFlows {
 		l.wrong(mostFlows, fmt.Sprintf("%d flows", n), fmt.Sprintf("expected at most %d in a run", mostFlows))
 	}
@@ -177,15 +186,22 @@ func (l *loaded) wrong(i int, msg, hint string, path ...any) {
 }
 
 // tellApart names flows by their files where several files give one label, as those
-// that trafic makes do: its label is the title of each of the flows of a kind.
+// that trafic makes do: the label is that of a kind there.
 func (l *loaded) tellApart() {
-	same := make(map[string]int)
+	same, taken := make(map[string]int), make(map[string]int)
 	for _, f := range l.flows {
 		same[f.Label]++
 	}
+	names := make([]string, len(l.flows))
 	for i, f := range l.flows {
-		name := strings.TrimSuffix(filepath.Base(f.File), ".yaml")
-		if same[f.Label] > 1 && l.from[i].mix == nil && fileName.MatchString(name) {
+		names[i] = f.Label
+		if file := strings.TrimSuffix(filepath.Base(f.File), ".yaml"); same[f.Label] > 1 && l.from[i].mix == nil && fileName.MatchString(file) {
+			names[i] = file
+		}
+		taken[names[i]]++
+	}
+	for i, name := range names {
+		if taken[name] == 1 {
 			l.flows[i].Label = name
 		}
 	}

@@ -97,6 +97,7 @@ func TestLoadRefuses(t *testing.T) {
 	mix := func(label, ports string) string {
 		return "total-bandwidth: 80MB\ntotal-time: 5s\nflows: [{kind: web-page, percent-bandwidth: 99, ports-range: " + ports + ", props: {label: " + label + "}}]\n"
 	}
+	days := "total-bandwidth: 13MB\ntotal-time: 24h\nflows: [{kind: web-page, percent-bandwidth: 100, ports-range: 1-1000}]\n"
 	for name, c := range map[string]struct {
 		files []string
 		want  string
@@ -106,6 +107,7 @@ func TestLoadRefuses(t *testing.T) {
 		"large":    {[]string{"a.yaml", strings.Repeat("#", largestFile+1)}, "the file has 8 MiB"},
 		"files":    {many, "1001 files"},
 		"flows":    {[]string{"a.yaml", mix("a", "1-1000"), "b.yaml", mix("b", "1001-2000")}, "1240 flows"},
+		"starts":   {[]string{"a.yaml", days}, "more than 100000 starts, up to those of flow web-page-012"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := load(t, c.files...)
