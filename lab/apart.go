@@ -27,19 +27,21 @@ const (
 // and the nodes' clocks are not known to be more than 1 ms apart. Where that takes
 // too long it warns of what is missing. It returns the last offsets that it saw.
 func (b Build) WaitClocks(ctx context.Context, tell Tell) []flows.Offset {
-	return b.waitClocks(ctx, agreeTime, tell)
+	return waitClocks(ctx, b.clocks, b.lacksChronyd, agreeTime, tell)
 }
 
-func (b Build) waitClocks(ctx context.Context, most time.Duration, tell Tell) []flows.Offset {
+func waitClocks(
+	ctx context.Context, read func(context.Context) []clock, lacks func(ctx context.Context, node string) bool, most time.Duration, tell Tell,
+) []flows.Offset {
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	without, said := make(map[string]bool), ""
 	for {
-		clocks := b.clocks(ctx)
+		clocks := read(ctx)
 		var missing []string
 		for _, c := range clocks {
 			if !c.answers && !without[c.Node] {
-				without[c.Node] = b.lacksChronyd(ctx, c.Node)
+				without[c.Node] = lacks(ctx, c.Node)
 			}
 			switch {
 			case without[c.Node]:
@@ -58,7 +60,7 @@ func (b Build) waitClocks(ctx context.Context, most time.Duration, tell Tell) []
 		}
 		if now := strings.Join(missing, "; "); now != said {
 			said = now
-			tell.note("wait", "lab/"+b.Lab.Name, said)
+			tell.Note("the clocks: " + said)
 		}
 		select {
 		case <-ctx.Done():

@@ -18,7 +18,7 @@ import (
 // How a clock is read: so many times, so far apart, and how long one answer may take.
 // The first few of them that fail in a row are enough to know that nothing answers.
 const (
-	clockReadings = 16
+	clockReadings = 8
 	readingPause  = 25 * time.Millisecond
 	readingTime   = 500 * time.Millisecond
 	failuresMost  = 3

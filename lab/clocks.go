@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/beevik/ntp"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mami-project/labctl/domains"
@@ -33,8 +34,8 @@ type clock struct {
 }
 
 // Clocks measures how far the clock of each node is from the host's, all at once and
-// within some seconds: by NTP where its chronyd answers, else by its guest agent.
-// What a node says is its own word.
+// within some seconds: as its kernel tells by ICMP; where it does not, as its chronyd
+// does by NTP, or else its guest agent. What a node says is its own word. It needs root.
 func (b Build) Clocks(ctx context.Context) []flows.Offset { return offsets(b.clocks(ctx)) }
 
 func offsets(clocks []clock) []flows.Offset {
@@ -62,22 +63,32 @@ func (b Build) clocks(ctx context.Context) []clock {
 
 func (b Build) clock(ctx context.Context, n topology.Node) clock {
 	c := clock{Offset: flows.Offset{Node: n.Name, Source: sourceNone}}
+	address, reached := n.ControlAddress()
 	var rs []reading
 	var err error
-	if address, ok := n.ControlAddress(); ok {
-		read, answer, _ := readNTP(ctx, netip.AddrPortFrom(address, ntpPort).String())
-		if rs = read; len(rs) > 0 {
+	if reached {
+		var answer *ntp.Response
+		if rs, answer, _ = readNTP(ctx, netip.AddrPortFrom(address, ntpPort).String()); answer != nil {
 			c.answers = true
 			c.Source, c.kept = source(b.Lab, answer.Stratum, answer.ReferenceID)
 		}
 	}
-	if len(rs) == 0 {
+	if !c.answers {
 		rs, err = readAgent(ctx, domains.Agent{On: b.On, Node: n})
 	}
-	if r, nerr := narrow(rs); nerr == nil {
-		c.Milli, c.Uncertainty = milli(r.least+r.width()/2), milli(r.width()/2)
-	} else if c.Failed = nerr.Error(); len(rs) == 0 && err != nil {
+	r, nerr := narrow(rs)
+	if reached && nerr == nil {
+		if exact, _ := readStamps(ctx, address, r); len(exact) > 0 {
+			r, nerr = narrow(exact)
+		}
+	}
+	switch {
+	case len(rs) == 0 && err != nil:
 		c.Failed = err.Error()
+	case nerr != nil:
+		c.Failed = nerr.Error()
+	default:
+		c.Milli, c.Uncertainty = milli(r.least+r.width()/2), milli(r.width()/2)
 	}
 	return c
 }

@@ -1,9 +1,9 @@
 package lab
 
 import (
+	"context"
 	"math"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -32,24 +32,18 @@ func told() (Tell, func() []string) {
 		}
 }
 
-var (
-	serves = fakeClock{ahead: 3 * time.Second, stratum: 8, reference: [4]byte{127, 127, 1, 1}}
-	served = fakeClock{ahead: 3 * time.Second, stratum: 9, reference: [4]byte{10, 9, 1, 10}}
-)
-
 func TestClocksOfNodes(t *testing.T) {
 	b := prepare(t, newHost(t), plainLab+"  three: {nics: [{network: control, address: 10.9.1.12}]}\n")
 	put(t, b)
 	hasLoopback(t, "10.9.1.10/32", "10.9.1.11/32", "10.9.1.12/32")
-	serves.serve(t, "10.9.1.10:123")
-	far := served
-	far.ahead = -5 * time.Second
-	far.serve(t, "10.9.1.11:123")
+	fakeClock{stratum: 8, reference: [4]byte{127, 127, 1, 1}}.serve(t, "10.9.1.10:123")
+	// it believes that it should be elsewhere than the clock is, by a day and something
+	fakeClock{ahead: 24*time.Hour + 300*time.Millisecond, stratum: 9, reference: [4]byte{10, 9, 1, 10}}.serve(t, "10.9.1.11:123")
 	all := b.Clocks(t.Context())
 	var text []string
 	for i, o := range all {
 		text = append(text, o.Node+": "+o.Source)
-		if want := []float64{3000, -5000, 0}[i]; math.Abs(o.Milli-want) > o.Uncertainty || o.Uncertainty > 20 {
+		if want := []float64{0, 86400_000, 0}[i]; math.Abs(o.Milli-want) > o.Uncertainty || o.Uncertainty > 20 {
 			t.Errorf("%+v, want %v ms", o, want)
 		}
 	}
@@ -82,39 +76,47 @@ func TestSource(t *testing.T) {
 	}
 }
 
+// TestClocksAgree has clocks come to one time, step by step.
 func TestClocksAgree(t *testing.T) {
-	b := prepare(t, newHost(t), plainLab)
-	hasLoopback(t, "10.9.1.10/32", "10.9.1.11/32")
-	serves.serve(t, "10.9.1.10:123")
-	late := served
-	late.lie = func(a []byte, nth int) []byte {
-		if nth <= clockReadings {
-			a[1] = 0 // it has no time yet
-		}
-		return a
+	at := func(node string, ms float64, answers, kept bool) clock {
+		return clock{flows.Offset{Node: node, Milli: ms, Uncertainty: 0.1}, answers, kept}
 	}
-	_, asked := late.serve(t, "10.9.1.11:123")
+	one, bare := at("one", 300, true, true), at("bare", 9000, false, false)
+	steps := [][]clock{
+		{one, at("two", 900, false, false), bare},
+		{one, at("two", 900, true, false), bare},
+		{one, at("two", 305, true, true), bare},
+		{one, at("two", 300.5, true, true), bare},
+	}
+	lacks := func(_ context.Context, node string) bool { return node == "bare" }
+	step := -1
 	tell, notes := told()
-	all := b.waitClocks(t.Context(), time.Minute, tell)
-	if len(all) != 2 || len(apart(all)) > 0 {
-		t.Errorf("%+v", all)
+	all := waitClocks(t.Context(), func(context.Context) []clock { step++; return steps[step] }, lacks, time.Minute, tell)
+	if diff := cmp.Diff(offsets(steps[3]), all); diff != "" {
+		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{"node two's chronyd has not got the lab's time"}, notes()); diff != "" || asked.Load() != 2*clockReadings {
-		t.Errorf("after %d questions: %s", asked.Load(), diff)
+	if diff := cmp.Diff([]string{
+		"the clocks: node two's chronyd does not answer",
+		"the clocks: node two's chronyd has not got the lab's time",
+		"the clocks: the clocks of one and two are 5.000 ms apart (± 0.200 ms): more than 1 ms",
+	}, notes()); diff != "" {
+		t.Error(diff)
 	}
 }
 
 func TestClocksThatDoNotAgree(t *testing.T) {
-	b := prepare(t, newHost(t), plainLab)
-	hasLoopback(t, "10.9.1.10/32", "10.9.1.11/32")
-	serves.serve(t, "10.9.1.10:123")
-	far := served
-	far.ahead += 5 * time.Second
-	far.serve(t, "10.9.1.11:123")
+	never := func(context.Context) []clock {
+		return []clock{
+			{flows.Offset{Node: "one", Uncertainty: 0.1}, true, true},
+			{flows.Offset{Node: "two", Milli: -5000, Uncertainty: 0.1}, true, true},
+		}
+	}
 	tell, notes := told()
-	b.waitClocks(t.Context(), time.Second, tell)
+	if all := waitClocks(t.Context(), never, nil, time.Millisecond, tell); len(all) != 2 {
+		t.Errorf("%+v", all)
+	}
 	said := notes()
-	if last := said[len(said)-1]; !strings.HasPrefix(last, "!the clocks do not agree after 1s: the clocks of one and two are 5000.") && !strings.HasPrefix(last, "!the clocks do not agree after 1s: the clocks of one and two are 4999.") {
+	if want := "!the clocks do not agree after 1ms: the clocks of one and two are 5000.000 ms apart (± 0.200 ms): more than 1 ms"; said[len(said)-1] != want {
 		t.Errorf("%q", said)
 	}
 }
