@@ -75,6 +75,7 @@ func TestChronyConf(t *testing.T) {
 
 // The script finds KVM's clock among others; without it or without chronyd nothing fails.
 func TestClockScript(t *testing.T) {
+	const withKVM = "modprobe -q ptp_kvm\nchronyd -n include /etc/chrony/labctl.conf refclock PHC /dev/ptp1 refid KVM poll 0 dpoll -2 prefer\n"
 	for name, test := range map[string]struct {
 		sources string
 		clocks  map[string]string // by device
@@ -83,8 +84,7 @@ func TestClockScript(t *testing.T) {
 	}{
 		"emulated":        {"tsc hpet acpi_pm", nil, false, "chronyd -n include /etc/chrony/labctl.conf\n"},
 		"another's clock": {"tsc hpet acpi_pm", map[string]string{"ptp0": "e1000e"}, false, "chronyd -n include /etc/chrony/labctl.conf\n"},
-		"KVM": {"kvm-clock tsc", map[string]string{"ptp0": "e1000e", "ptp1": "KVM virtual PTP"}, false,
-			"modprobe -q ptp_kvm\nchronyd -n include /etc/chrony/labctl.conf refclock PHC /dev/ptp1 refid KVM poll 0 dpoll -2 prefer\n"},
+		"KVM": {"kvm-clock tsc", map[string]string{"ptp0": "e1000e", "ptp1": "KVM virtual PTP"}, false, withKVM},
 		"no chronyd": {"kvm-clock tsc", nil, true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
