@@ -39,12 +39,12 @@ nodes:
 // nodes themselves say, sets one wrong, and looks where the time travels.
 func TestClocks(t *testing.T) {
 	hosttest.Private(t, func(t *testing.T) {
+		anotherHost(t) // makes an outside to ask
+		witness(t)
 		isClean := clean(t)
 		h, err := host.Connect("", host.DefaultDir)
 		fatal(t, err)
 		defer h.Close()
-		anotherHost(t) // makes an outside to ask
-		witness(t)
 		must(t, "up", write(t, "lab.yaml", clocksLab))
 		b, err := lab.Open(h, "clocks")
 		fatal(t, err)
@@ -74,7 +74,6 @@ func TestClocks(t *testing.T) {
 		}
 
 		must(t, "down")
-		sh(t, "nft delete table inet witness; ip netns del outside")
 		isClean()
 	})
 }

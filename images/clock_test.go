@@ -84,8 +84,8 @@ func TestClockScript(t *testing.T) {
 	}{
 		"emulated":        {"tsc hpet acpi_pm", nil, false, "chronyd -n include /etc/chrony/labctl.conf\n"},
 		"another's clock": {"tsc hpet acpi_pm", map[string]string{"ptp0": "e1000e"}, false, "chronyd -n include /etc/chrony/labctl.conf\n"},
-		"KVM": {"kvm-clock tsc", map[string]string{"ptp0": "e1000e", "ptp1": "KVM virtual PTP"}, false, withKVM},
-		"no chronyd": {"kvm-clock tsc", nil, true, ""},
+		"KVM":             {"kvm-clock tsc", map[string]string{"ptp0": "e1000e", "ptp1": "KVM virtual PTP"}, false, withKVM},
+		"no chronyd":      {"kvm-clock tsc", nil, true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()

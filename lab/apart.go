@@ -3,7 +3,6 @@ package lab
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -33,7 +32,7 @@ func (b Build) WaitClocks(ctx context.Context, tell Tell) []flows.Offset {
 func waitClocks(
 	ctx context.Context, read func(context.Context) []clock, lacks func(ctx context.Context, node string) bool, most time.Duration, tell Tell,
 ) []flows.Offset {
-	ctx, cancel := context.WithTimeout(ctx, most)
+	deadline, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	without, said := make(map[string]bool), ""
 	for {
@@ -60,11 +59,11 @@ func waitClocks(
 		}
 		if now := strings.Join(missing, "; "); now != said {
 			said = now
-			tell.Note("the clocks: " + said)
+			tell.Note("waiting for the clocks: " + said)
 		}
 		select {
-		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		case <-deadline.Done():
+			if ctx.Err() == nil {
 				tell.warn(fmt.Sprintf("the clocks do not agree after %v: %s", most, said))
 			}
 			return all

@@ -96,9 +96,9 @@ func TestClocksAgree(t *testing.T) {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff([]string{
-		"the clocks: node two's chronyd does not answer",
-		"the clocks: node two's chronyd has not got the lab's time",
-		"the clocks: the clocks of one and two are 5.000 ms apart (± 0.200 ms): more than 1 ms",
+		"waiting for the clocks: node two's chronyd does not answer",
+		"waiting for the clocks: node two's chronyd has not got the lab's time",
+		"waiting for the clocks: the clocks of one and two are 5.000 ms apart (± 0.200 ms): more than 1 ms",
 	}, notes()); diff != "" {
 		t.Error(diff)
 	}
