@@ -203,7 +203,7 @@ func influxBytes(t *testing.T, run string) map[string]int64 {
 
 func expectationsAreJudged(t *testing.T) {
 	runs := t.TempDir()
-	expect := write(t, "expect.yaml", "flows:\n  bulk: {throughput: '>= 100mbit'}\n")
+	expect := write(t, "expect.yaml", "flow:\n  bulk: {throughput: '>= 100mbit'}\n")
 	r := labctl(t, "run", "--runs", runs, "--expect", expect, quickFlows(t))
 	r.check(t, 1)
 	if !strings.Contains(r.out, "throughput") {

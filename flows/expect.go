@@ -173,5 +173,5 @@ func (q quantity) show(v float64) string {
 	default:
 		unit = "ms"
 	}
-	return decimal(v/scale, 3) + unit
+	return fixed(v/scale, 3) + unit
 }

@@ -28,7 +28,7 @@ const (
 
 // Create makes the database; one that is there stays as it is.
 func (x Influx) Create(ctx context.Context) error {
-	_, err := x.query(ctx, "CREATE DATABASE "+quote(x.Database, '"'))
+	_, err := x.query(ctx, "CREATE DATABASE "+escape(x.Database, '"'))
 	return err
 }
 
@@ -67,7 +67,7 @@ func (x Influx) store(ctx context.Context, batch *bytes.Buffer) error {
 // Count is how many points of a run are in the database.
 func (x Influx) Count(ctx context.Context, run string) (int, error) {
 	var n int64
-	groups, err := x.query(ctx, fmt.Sprintf(`SELECT count("bytes") FROM %q WHERE "run" = %s`, Measurement, quote(run, '\'')))
+	groups, err := x.query(ctx, fmt.Sprintf(`SELECT count("bytes") FROM %q WHERE "run" = %s`, Measurement, escape(run, '\'')))
 	for _, g := range groups {
 		n += g.value
 	}
@@ -76,7 +76,7 @@ func (x Influx) Count(ctx context.Context, run string) (int, error) {
 
 // SumBytes is how many bytes a run's points in the database have, by flow.
 func (x Influx) SumBytes(ctx context.Context, run string) (map[string]int64, error) {
-	groups, err := x.query(ctx, fmt.Sprintf(`SELECT sum("bytes") FROM %q WHERE "run" = %s GROUP BY "flow"`, Measurement, quote(run, '\'')))
+	groups, err := x.query(ctx, fmt.Sprintf(`SELECT sum("bytes") FROM %q WHERE "run" = %s GROUP BY "flow"`, Measurement, escape(run, '\'')))
 	if err != nil {
 		return nil, err
 	}
@@ -87,8 +87,8 @@ func (x Influx) SumBytes(ctx context.Context, run string) (map[string]int64, err
 	return sums, nil
 }
 
-// quote is a name or a text as InfluxDB's query language has it.
-func quote(s string, with byte) string {
+// escape is a name or a text as InfluxDB's query language has it.
+func escape(s string, with byte) string {
 	q := string(with)
 	return q + strings.NewReplacer(`\`, `\\`, q, `\`+q, "\n", `\n`).Replace(s) + q
 }

@@ -46,7 +46,7 @@ type (
 func JUnit(w io.Writer, r Run, verdicts []Verdict) error {
 	m := r.Manifest
 	s := junitSuite{
-		Name: "labctl run " + m.ID, Timestamp: m.Began.UTC().Format("2006-01-02T15:04:05"), Time: decimal(m.Seconds, 3),
+		Name: "labctl run " + m.ID, Timestamp: m.Began.UTC().Format("2006-01-02T15:04:05"), Time: fixed(m.Seconds, 3),
 		Cases: flowCases(r.Results),
 	}
 	for _, v := range verdicts {
@@ -101,9 +101,9 @@ func flowCases(results []Result) []junitCase {
 		if r.Started >= 0 {
 			seconds[i] += max(0, r.Ended-r.Started)
 		}
-		cases[i].Time = decimal(seconds[i], 3)
+		cases[i].Time = fixed(seconds[i], 3)
 		if r.Failed != "" {
-			cases[i].fail(fmt.Sprintf("start %d, at %s s: %s", r.Nth+1, decimal(r.Planned, 3), r.Failed))
+			cases[i].fail(fmt.Sprintf("start %d, at %s s: %s", r.Nth+1, fixed(r.Planned, 3), r.Failed))
 		}
 	}
 	return cases
@@ -151,7 +151,7 @@ func clockCase(m Manifest) junitCase {
 		case o.Failed != "":
 			c.fail(fmt.Sprintf("%s, %s: %s", o.Node, when, o.Failed))
 		case math.Abs(o.Milli) > apart:
-			c.fail(fmt.Sprintf("%s, %s: %s ms from the host's clock, ±%s", o.Node, when, decimal(o.Milli, 3), decimal(o.Uncertainty, 3)))
+			c.fail(fmt.Sprintf("%s, %s: %s ms from the host's clock, ±%s", o.Node, when, fixed(o.Milli, 3), fixed(o.Uncertainty, 3)))
 		}
 	}
 	return c

@@ -56,11 +56,11 @@ var tagEscapes = strings.NewReplacer(`,`, `\,`, `=`, `\=`, ` `, `\ `, `\`, `/`, 
 
 // fields are an interval's, by the names that trafic gives them.
 func (i Interval) fields(protocol string) string {
-	f := fmt.Sprintf("bytes=%di,bps=%s", i.Bytes, decimal(i.Bits(), 0))
+	f := fmt.Sprintf("bytes=%di,bps=%s", i.Bytes, fixed(i.Bits(), 0))
 	if protocol == UDP {
 		return f + fmt.Sprintf(",jitter=%s,pkts=%di,lost_pkts=%di,lost_percent=%s",
-			decimal(i.Jitter, 6), i.Packets, i.Lost, decimal(i.LostPercent(), 3))
+			fixed(i.Jitter, 6), i.Packets, i.Lost, fixed(i.LostPercent(), 3))
 	}
 	return f + fmt.Sprintf(",rtx=%di,sndcwnd=%di,rtt_ms=%s,rtt_var=%s",
-		i.Retransmits, i.Cwnd, decimal(i.RTT, 3), decimal(i.RTTVar, 3))
+		i.Retransmits, i.Cwnd, fixed(i.RTT, 3), fixed(i.RTTVar, 3))
 }

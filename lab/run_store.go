@@ -66,7 +66,7 @@ func into(ctx context.Context, influx flows.Influx, run string, points []byte) (
 	if err := influx.Create(ctx); err != nil {
 		return 0, err
 	}
-	if err := influx.Write(ctx, points); err != nil {
+	if err := influx.Write(ctx, bytes.NewReader(points)); err != nil {
 		return 0, err
 	}
 	return influx.Count(ctx, run)

@@ -75,7 +75,7 @@ func runRun(c *cli.Context) error {
 	switch {
 	case err != nil || told != nil:
 		return errors.Join(err, told)
-	case !run.Manifest.Trusted || slices.ContainsFunc(verdicts, func(v flows.Verdict) bool { return !v.Met }):
+	case !run.Manifest.Trusted || slices.ContainsFunc(verdicts, func(v flows.Verdict) bool { return !v.OK }):
 		return status(exitFailed)
 	}
 	return nil
@@ -116,7 +116,7 @@ func expectations(file string) (flows.Expectations, error) {
 	if err != nil {
 		return flows.Expectations{}, err
 	}
-	return flows.ReadExpectations(file, text)
+	return flows.LoadExpectations(file, text)
 }
 
 // keep writes the run's report, and its result for CI.
@@ -150,7 +150,7 @@ func tellRun(c *cli.Context, run flows.Run, verdicts []flows.Verdict) error {
 	}
 	printResults(w, run)
 	for _, v := range verdicts {
-		fmt.Fprintln(w, v)
+		fmt.Fprintf(w, "%s %s: %s\n", map[bool]string{true: "met:", false: "NOT met:"}[v.OK], v.Name(), host.Printable([]byte(v.Got)))
 	}
 	fmt.Fprintf(w, "everything is in %s; %s is to be read\n", run.Dir, filepath.Join(run.Dir, flows.ReportFile))
 	return nil
