@@ -74,8 +74,10 @@ func TestSeriesOfDifferentReportIntervals(t *testing.T) {
 	}
 	got := series(&receiver, &often, 10)
 	for i, expected := range []Interval{
-		{At: 10, Seconds: 1, Retransmits: 2, RTT: 1}, {At: 11, Seconds: 1, Retransmits: 2, RTT: 3},
-		{At: 12, Seconds: 1, Retransmits: 2, RTT: 5}, {At: 13, Seconds: 1, Retransmits: 3, RTT: 8},
+		{At: 10, Seconds: 1, Retransmits: 2, RTT: 1},
+		{At: 11, Seconds: 1, Retransmits: 2, RTT: 3},
+		{At: 12, Seconds: 1, Retransmits: 2, RTT: 5},
+		{At: 13, Seconds: 1, Retransmits: 3, RTT: 8},
 	} {
 		if got[i] != expected {
 			t.Errorf("often: %+v, expected %+v", got[i], expected)
@@ -84,8 +86,10 @@ func TestSeriesOfDifferentReportIntervals(t *testing.T) {
 	seldom := Test{Intervals: []Interval{{At: 0, Seconds: 2.5, Retransmits: 4, RTT: 7}, {At: 2.5, Seconds: 1.5, Retransmits: 1, RTT: 9}}}
 	got = series(&receiver, &seldom, 0)
 	for i, expected := range []Interval{
-		{At: 0, Seconds: 1, RTT: 7}, {At: 1, Seconds: 1, Retransmits: 4, RTT: 7},
-		{At: 2, Seconds: 1, RTT: 7}, {At: 3, Seconds: 1, Retransmits: 1, RTT: 9},
+		{At: 0, Seconds: 1, RTT: 7},
+		{At: 1, Seconds: 1, Retransmits: 4, RTT: 7},
+		{At: 2, Seconds: 1, RTT: 7},
+		{At: 3, Seconds: 1, Retransmits: 1, RTT: 9},
 	} {
 		if got[i] != expected {
 			t.Errorf("seldom: %+v, expected %+v", got[i], expected)

@@ -125,7 +125,8 @@ var (
 
 	quantities = []quantity{
 		{
-			"throughput", `">= 5mbit"`, "", map[string]float64{"bit": 1, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9},
+			"throughput", `">= 5mbit"`, "",
+			map[string]float64{"bit": 1, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9},
 			func(b bounds) string { return b.Throughput }, Result.Bits,
 		},
 		{"loss", `"<= 1%"`, UDP, map[string]float64{"%": 1}, func(b bounds) string { return b.Loss }, Result.LostPercent},

@@ -3,6 +3,7 @@ package flows
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,12 +22,8 @@ func ran(t *testing.T) Run {
 	for _, r := range []*Result{&tcp, &udp, &broken} {
 		for i := range r.Series { // as a file has them
 			s := &r.Series[i]
-			for _, f := range []*float64{&s.At, &s.Seconds} {
-				fmt.Sscan(fixed(*f, 6), f)
-			}
-			for _, f := range []*float64{&s.RTT, &s.RTTVar, &s.Jitter} {
-				fmt.Sscan(fixed(*f, 3), f)
-			}
+			s.At, s.Seconds = rounded(s.At, 1e6), rounded(s.Seconds, 1e6)
+			s.RTT, s.RTTVar, s.Jitter = rounded(s.RTT, 1e3), rounded(s.RTTVar, 1e3), rounded(s.Jitter, 1e3)
 		}
 	}
 	return Run{
@@ -39,6 +36,8 @@ func ran(t *testing.T) Run {
 		Results: []Result{tcp, udp, broken},
 	}
 }
+
+func rounded(f, to float64) float64 { return math.Round(f*to) / to }
 
 func TestRunIsReadAsWritten(t *testing.T) {
 	r := ran(t)

@@ -121,3 +121,16 @@ func TestFailuresOfAllVersions(t *testing.T) {
 	}
 	golden(t, "testdata/failures.golden", b.String())
 }
+
+func BenchmarkReadTests(b *testing.B) {
+	src, err := os.ReadFile(filepath.Join("testdata", "iperf", "3.12", "tcp-parallel.server.json"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(src)))
+	for b.Loop() {
+		if _, err := ReadTests(strings.NewReader(string(src))); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

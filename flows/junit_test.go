@@ -2,6 +2,7 @@ package flows
 
 import (
 	"encoding/xml"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -25,7 +26,7 @@ func TestJUnit(t *testing.T) {
 	golden(t, "junit.xml", b.String())
 	d := xml.NewDecoder(strings.NewReader(b.String()))
 	for {
-		if _, err := d.Token(); err == io.EOF {
+		if _, err := d.Token(); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			t.Fatal(err)

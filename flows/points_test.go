@@ -2,7 +2,6 @@ package flows
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -47,7 +46,7 @@ func influx(t *testing.T, answer func(query string) string) (x Influx, writes *[
 			fmt.Fprint(w, answer(query))
 		default:
 			w.WriteHeader(http.StatusNotFound)
-			json.NewEncoder(w).Encode(map[string]string{"error": "database not found: \"x\"\x1b"})
+			fmt.Fprint(w, `{"error":"database not found: \"x\"\u001b"}`)
 		}
 	}))
 	t.Cleanup(s.Close)
