@@ -15,7 +15,7 @@ BENCHTIME ?= 3x
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build up test e2e e2e-images test-crashes kill-matrix images cloud-image alpine-iso alpine-packages nested test-passthrough lint check bench bench-image fuzz fmt clean
+.PHONY: help setup build up test e2e e2e-images test-crashes kill-matrix images cloud-image chromium alpine-iso alpine-packages nested test-passthrough lint check bench bench-image fuzz fmt clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -38,7 +38,7 @@ test: $(TESTSUM) ## all that needs no root and no virtual machine: seconds
 	@mkdir -p $(RESULTS)
 	$(TESTSUM) --format pkgname --jsonfile $(RESULTS)/test.json -- -race ./...
 
-e2e: images cloud-image $(TESTSUM) ## real kernels, libvirt and machines, each test on a private host (root)
+e2e: images cloud-image chromium $(TESTSUM) ## real kernels, libvirt and machines, each test on a private host (root)
 	@mkdir -p $(RESULTS)
 	$(TESTSUM) --format testname --jsonfile $(RESULTS)/e2e.json -- -race -tags e2e -count 1 -p 1 -timeout 60m $$($(GO) list -tags e2e ./... | grep -v /images$$)
 
@@ -48,6 +48,9 @@ e2e-images: images cloud-image alpine-iso alpine-packages $(TESTSUM) ## base ima
 
 cloud-image: ## ready images as distributions ship them, for tests, unless they are there (root, a package mirror)
 	host/hosttest/cloud-image build
+
+chromium: ## the browser that tests open reports with, unpacked and not installed, unless it is there (root, a package mirror)
+	flows/report/testdata/chromium build
 
 alpine-iso: ## the stand-in for Alpine's ISO that tests install, unless it is there (root, a package mirror)
 	images/testdata/alpine-iso/build
@@ -75,7 +78,7 @@ lint: $(LINT) ## what reviewers need not say
 
 # Two lanes, since tests on real machines wait much: labs beside images, whose output comes after. What makes macvtaps
 # is in one lane: /dev, in which libvirt finds them by number, is not private.
-check: setup lint test fuzz images cloud-image alpine-iso alpine-packages nested ## all of the above, and a short fuzz: what CI runs (root)
+check: setup lint test fuzz images cloud-image chromium alpine-iso alpine-packages nested ## all of the above, and a short fuzz: what CI runs (root)
 	@images=$$(mktemp); trap 'rm -f "$$images"' EXIT; \
 	$(MAKE) --keep-going e2e-images test-passthrough > "$$images" 2>&1 & \
 	$(MAKE) --keep-going e2e test-crashes; labs=$$?; \

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/mami-project/labctl/flows"
@@ -14,6 +15,7 @@ type station struct {
 	Frames  string
 	Bytes   string
 	Percent float64 // of the most frames at any of them, for its bar
+	Gone    bool    // some were lost on the way here
 	Lost    []string
 }
 
@@ -29,7 +31,12 @@ type funnel struct {
 func funnelOf(a flows.Account) funnel {
 	most := max(a.AtNIC.Frames, a.Mirrored.Frames, a.Received.Frames, a.Written.Frames, 1)
 	at := func(name string, f flows.Frames, lost ...string) station {
-		return station{name, count(f.Frames), bytesText(float64(f.Bytes)), math.Round(float64(f.Frames)/float64(most)*1000) / 10, lost}
+		s := station{Name: name, Frames: count(f.Frames), Bytes: bytesText(float64(f.Bytes)), Percent: math.Round(float64(f.Frames)/float64(most)*1000) / 10}
+		s.Lost = slices.DeleteFunc(lost, empty)
+		if s.Gone = len(s.Lost) > 0; s.Gone {
+			s.Percent = min(s.Percent, 98) // so that the loss is seen
+		}
+		return s
 	}
 	f := funnel{Account: a, Gone: count(a.Missing()), Stations: []station{
 		at("at "+a.Of+"'s NIC", a.AtNIC),

@@ -68,14 +68,14 @@ func bin(m metric, results []*flows.Result, seconds, width float64) binned {
 			continue
 		}
 		for _, i := range r.Series {
-			amount, weight, ok := m.of(i)
-			if !ok || i.At < 0 || i.At >= float64(n)*width {
+			amount, weight, _ := m.of(i)
+			v, ok := m.value(i)
+			if !ok || !(i.At >= 0 && i.At < float64(n)*width) {
 				continue
 			}
 			b.fine = b.fine && i.Seconds > width*0.6
 			from, to := b.add(i.At, i.Seconds, amount, weight)
 			first, last = min(first, from), max(last, to)
-			v := amount / weight
 			b.Least[from], b.Greatest[from] = fmin(b.Least[from], v), fmax(b.Greatest[from], v)
 		}
 	}

@@ -1,6 +1,10 @@
 package report
 
-import "github.com/mami-project/labctl/flows"
+import (
+	"math"
+
+	"github.com/mami-project/labctl/flows"
+)
 
 // metric is something that is measured over time.
 type metric struct {
@@ -34,11 +38,20 @@ var (
 // metrics are those of a report, in its order.
 var metrics = []metric{throughput, rtt, retransmissions, jitter, loss}
 
+// short is its name in tables.
+func (m metric) short() string {
+	if m.Name == rtt.Name {
+		return "RTT"
+	}
+	return m.Name
+}
+
 // has says whether flows of a protocol have it.
 func (m metric) has(protocol string) bool { return m.protocol == "" || m.protocol == protocol }
 
 // value is that of one interval alone.
 func (m metric) value(i flows.Interval) (float64, bool) {
 	amount, weight, ok := m.of(i)
-	return amount / weight, ok
+	v := amount / weight
+	return v, ok && !math.IsNaN(v) && !math.IsInf(v, 0)
 }

@@ -40,6 +40,7 @@ type drop struct {
 	X1, Y1, X2, Y2 int
 	Text           string
 	TextX, TextY   int
+	End            bool // the text ends there
 	Tested         bool
 }
 
@@ -112,7 +113,7 @@ func (s labStatus) draw(client, server string) *picture {
 		if to < from {
 			half = -half
 		}
-		p.Copies = append(p.Copies, drop{X1: from + half, Y1: y, X2: to - half, Y2: y, Text: "mirror", TextX: to - half, TextY: y - 6})
+		p.Copies = append(p.Copies, drop{X1: from + half, Y1: y, X2: to - half, Y2: y, Text: "mirror", TextX: (from + to) / 2, TextY: y - 7})
 		p.About += fmt.Sprintf("Mirror: %s to %s, at the %s. ", m.From, m.To, cmp.Or(m.Point, "link"))
 	}
 	return p
@@ -167,7 +168,11 @@ func (p *picture) segment(taps []tap, y, boxY int, b bus) bus {
 		if y > boxY {
 			textY = boxY + 15
 		}
-		p.Drops = append(p.Drops, drop{X1: t.x, Y1: boxY, X2: t.x, Y2: y, Text: t.address, TextX: t.x + 5, TextY: textY, Tested: b.Tested})
+		d := drop{X1: t.x, Y1: boxY, X2: t.x, Y2: y, Text: t.address, TextX: t.x + 5, TextY: textY, Tested: b.Tested}
+		if d.TextX+letterPixels*len(t.address) > p.Width {
+			d.TextX, d.End = t.x-5, true
+		}
+		p.Drops = append(p.Drops, d)
 	}
 	return b
 }

@@ -93,11 +93,11 @@ func (d drawing) scaled() (factor float64, unit string) {
 
 func prefixed(top float64) (factor float64, unit string) {
 	switch {
-	case top >= 2e9:
+	case top >= 1e9:
 		return 1e-9, "Gbit/s"
-	case top >= 2e6:
+	case top >= 1e6:
 		return 1e-6, "Mbit/s"
-	case top >= 2e3:
+	case top >= 1e3:
 		return 1e-3, "kbit/s"
 	default:
 		return 1, "bit/s"
@@ -137,7 +137,7 @@ func (d drawing) svg() (template.HTML, error) {
 		a.LineStyle.Width, a.Tick.LineStyle.Width = 1, 1
 		a.Tick.Length, a.Padding = 3, 0
 		for _, s := range []*draw.TextStyle{&a.Label.TextStyle, &a.Tick.Label} {
-			s.Font = font.Font{Typeface: "Liberation", Variant: "Sans", Size: 10}
+			s.Font = font.Font{Typeface: "Liberation", Variant: "Sans", Size: 11}
 			s.Color = ink
 		}
 	}
@@ -155,7 +155,7 @@ func (d drawing) svg() (template.HTML, error) {
 	}
 	p.Add(d.marks)
 	c := vgsvg.New(plotWidth, plotHeight)
-	p.Draw(draw.NewCanvas(c, plotWidth, plotHeight))
+	p.Draw(draw.Crop(draw.NewCanvas(c, plotWidth, plotHeight), 6, -16, 5, -5)) // browsers' fonts may be wider
 	var out bytes.Buffer
 	if _, err := c.WriteTo(&out); err != nil {
 		return "", err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/mami-project/labctl/flows"
@@ -122,14 +123,18 @@ func broken(id string) flows.Run {
 	}
 	m.After = []flows.Offset{{Node: "client", Milli: 0.015, Uncertainty: 0.03}, {Node: "server", Milli: 2.4, Uncertainty: 0.05}}
 	m.Stored = &flows.Stored{Database: "demo", Points: 3000, Counted: 1204, Failed: "InfluxDB stopped answering: connection refused"}
+	run.Results = slices.DeleteFunc(run.Results, func(r flows.Result) bool { return r.Planned > m.Seconds })
 	for k := range run.Results {
 		r := &run.Results[k]
+		r.Series = slices.DeleteFunc(r.Series, func(i flows.Interval) bool { return i.At+i.Seconds > m.Seconds })
+		r.Ended = min(r.Ended, m.Seconds)
 		if r.Label == "greedy-00" {
 			r.Failed, r.Ended = "iperf3: error - control socket has closed unexpectedly", 23.4
-			r.Series = r.Series[:110]
+			r.Series = r.Series[:min(110, len(r.Series))]
 		}
 		if r.Label == "web-00" && r.Nth == 0 {
-			r.Failed, r.Started, r.Ended, r.Series, r.Received = "server: iperf3 does not listen on port 5206: <busy>", -1, -1, nil, 0
+			r.Failed, r.Started, r.Ended, r.Series = "server: iperf3 does not listen on port 5206: <busy>", -1, -1, nil
+			r.Sent, r.Received, r.Seconds, r.Retransmits, r.RTT = 0, 0, 0, 0, 0
 		}
 	}
 	return run

@@ -70,9 +70,9 @@ func quantiles(m metric, results []*flows.Result, at ...float64) []stat {
 	slices.Sort(values)
 	var all []stat
 	for _, q := range at {
-		name := m.Name + ", p" + strconv.Itoa(int(math.Round(q*100)))
+		name := m.short() + ", p" + strconv.Itoa(int(math.Round(q*100)))
 		if q == 0.5 {
-			name = m.Name + ", median"
+			name = m.short() + ", median"
 		}
 		all = append(all, stat{name, quantile(values, q), m.Unit})
 	}
@@ -110,13 +110,15 @@ func number(x float64) string {
 	switch {
 	case math.IsNaN(x) || math.IsInf(x, 0):
 		return "–"
+	case x == 0:
+		return "0"
 	case size >= 1000:
 		return count(int64(math.Round(x)))
 	case size >= 99.95:
 		return strconv.FormatFloat(x, 'f', 0, 64)
 	case size >= 9.995:
 		return strconv.FormatFloat(x, 'f', 1, 64)
-	case size >= 0.9995 || x == 0:
+	case size >= 0.9995:
 		return strconv.FormatFloat(x, 'f', 2, 64)
 	default:
 		return strconv.FormatFloat(x, 'g', 2, 64)
