@@ -67,7 +67,7 @@ func open(t *testing.T, browser context.Context, name string, runs []flows.Run) 
 	}
 	tab, stop := chromedp.NewContext(browser)
 	defer stop()
-	tab, cancel := context.WithTimeout(tab, time.Minute)
+	tab, cancel := context.WithTimeout(tab, 5*time.Minute)
 	defer cancel()
 	heard := listen(t, tab)
 	must(t, chromedp.Do(tab, chromedp.Navigate("file://"+file)))
@@ -79,10 +79,12 @@ func open(t *testing.T, browser context.Context, name string, runs []flows.Run) 
 			t.Errorf("%s: %s", look.name, wrong)
 		}
 		backs[look.scheme] = ask[string](t, tab, `getComputedStyle(document.body).backgroundColor`)
-		shot, err := chromedp.Run(tab, chromedp.FullScreenshot(100))
+		shot, err := chromedp.Run(tab, chromedp.CaptureScreenshot())
 		must(t, err)
 		drawn(t, look.name, shot, int(look.width))
 		if dir := os.Getenv("LABCTL_TEST_SHOTS"); dir != "" { // for people to look at
+			shot, err := chromedp.Run(tab, chromedp.FullScreenshot(100))
+			must(t, err)
 			must(t, os.WriteFile(filepath.Join(dir, name+"-"+look.name+".png"), shot, 0o644))
 		}
 	}
