@@ -23,8 +23,8 @@ ip -n outside link set lo up
 ip -n outside route add default via 192.0.2.1`)
 }
 
-// witness counts what nodes begin to send to addresses that are no lab's, and
-// questions for names and the time wherever they go.
+// witness counts what nodes begin to send to addresses that are no lab's, questions
+// for names wherever they go, and those for the time that go to no node's control address.
 func witness(t *testing.T) {
 	t.Helper()
 	sh(t, `nft -f - <<'END'
@@ -32,7 +32,8 @@ table inet witness {
 	chain arriving {
 		type filter hook prerouting priority mangle;
 		iifname "lcb*" ct state new ip daddr != { 10.7.0.0/16, 224.0.0.0/4, 255.255.255.255 } counter name outward
-		iifname "lcb*" udp dport { 53, 67, 123 } counter name questions
+		iifname "lcb*" udp dport { 53, 67 } counter name questions
+		iifname "lcb*" ip daddr != 10.7.1.2-10.7.1.254 udp dport 123 counter name questions
 	}
 	counter outward { }
 	counter questions { }

@@ -48,11 +48,13 @@ func waitClocks(
 				missing = append(missing, "node "+c.Node+"'s chronyd does not answer")
 			case !c.kept:
 				missing = append(missing, "node "+c.Node+"'s chronyd has not got the lab's time")
+			case c.Failed != "":
+				missing = append(missing, unknown(c.Offset))
 			}
 		}
 		all := offsets(clocks)
 		if len(missing) == 0 {
-			missing = apart(withClock(all, without))
+			missing = apart(slices.DeleteFunc(slices.Clone(all), func(o flows.Offset) bool { return without[o.Node] }))
 		}
 		if len(missing) == 0 {
 			return all
@@ -70,11 +72,6 @@ func waitClocks(
 		case <-time.After(agreePause):
 		}
 	}
-}
-
-// withClock are the offsets of nodes whose clocks are kept.
-func withClock(all []flows.Offset, without map[string]bool) []flows.Offset {
-	return slices.DeleteFunc(slices.Clone(all), func(o flows.Offset) bool { return without[o.Node] || o.Failed != "" })
 }
 
 // lacksChronyd says whether a node is known to have no chronyd.
@@ -127,10 +124,14 @@ func Apart(all []flows.Offset) []string {
 	said := append(apart(all), untold(all)...)
 	for _, o := range all {
 		if o.Failed != "" {
-			said = append(said, fmt.Sprintf("node %s's clock is not known: %s", o.Node, o.Failed))
+			said = append(said, unknown(o))
 		}
 	}
 	return said
+}
+
+func unknown(o flows.Offset) string {
+	return fmt.Sprintf("node %s's clock is not known: %s", o.Node, o.Failed)
 }
 
 // tellPairs tells of the worst of those pairs, and how many there are.

@@ -82,9 +82,12 @@ func TestClocksAgree(t *testing.T) {
 		return clock{flows.Offset{Node: node, Milli: ms, Uncertainty: 0.1}, answers, kept}
 	}
 	one, bare := at("one", 300, true, true), at("bare", 9000, false, false)
+	jumps := at("two", 0, true, true)
+	jumps.Failed = "it jumps"
 	steps := [][]clock{
 		{one, at("two", 900, false, false), bare},
 		{one, at("two", 900, true, false), bare},
+		{one, jumps, bare},
 		{one, at("two", 305, true, true), bare},
 		{one, at("two", 300.5, true, true), bare},
 	}
@@ -92,12 +95,13 @@ func TestClocksAgree(t *testing.T) {
 	step := -1
 	tell, notes := told()
 	all := waitClocks(t.Context(), func(context.Context) []clock { step++; return steps[step] }, lacks, time.Minute, tell)
-	if diff := cmp.Diff(offsets(steps[3]), all); diff != "" {
+	if diff := cmp.Diff(offsets(steps[4]), all); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff([]string{
 		"waiting for the clocks: node two's chronyd does not answer",
 		"waiting for the clocks: node two's chronyd has not got the lab's time",
+		"waiting for the clocks: node two's clock is not known: it jumps",
 		"waiting for the clocks: the clocks of one and two are 5.000 ms apart (± 0.200 ms): more than 1 ms",
 	}, notes()); diff != "" {
 		t.Error(diff)
