@@ -17,7 +17,7 @@ import (
 	"github.com/gopacket/gopacket/pcapgo"
 
 	"github.com/mami-project/labctl/domains"
-	"github.com/mami-project/labctl/flows"
+	labflows "github.com/mami-project/labctl/flows"
 	"github.com/mami-project/labctl/host"
 	"github.com/mami-project/labctl/host/hosttest"
 	"github.com/mami-project/labctl/lab"
@@ -79,7 +79,7 @@ func TestClocks(t *testing.T) {
 }
 
 // isTold holds what is told of the clocks to their offsets.
-func isTold(t *testing.T, all []flows.Offset) {
+func isTold(t *testing.T, all []labflows.Offset) {
 	t.Helper()
 	said := strings.Join(lab.Apart(all), "\n")
 	t.Logf("%+v\n%s", all, said)
@@ -94,7 +94,7 @@ func isTold(t *testing.T, all []flows.Offset) {
 }
 
 // comeFromOne holds that the first node serves, and the others have its time.
-func comeFromOne(t *testing.T, all []flows.Offset) {
+func comeFromOne(t *testing.T, all []labflows.Offset) {
 	t.Helper()
 	for i, want := range []string{"none", "chrony from one", "chrony from one"} {
 		if o := all[i]; o.Source != want || o.Failed != "" || o.Uncertainty <= 0 || o.Uncertainty > 20 {
@@ -122,7 +122,7 @@ func saysTheSame(t *testing.T, b lab.Build, node string) {
 	}
 }
 
-func offset(t *testing.T, b lab.Build, node string) flows.Offset {
+func offset(t *testing.T, b lab.Build, node string) labflows.Offset {
 	t.Helper()
 	for _, o := range b.Clocks(t.Context()) {
 		if o.Node == node && o.Failed == "" {
@@ -130,7 +130,7 @@ func offset(t *testing.T, b lab.Build, node string) flows.Offset {
 		}
 	}
 	t.Fatalf("%s's clock is not known", node)
-	return flows.Offset{}
+	return labflows.Offset{}
 }
 
 // chronyAgrees compares the distance of a node from the first with what its chronyd
