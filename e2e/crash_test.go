@@ -114,11 +114,17 @@ func TestUndoInterrupted(t *testing.T) {
 		}
 		b.isClean()
 		for _, p := range b.some(between(bothSides(undo))) {
-			end, said := b.cutTwice(last, p, words...)
-			if end.Signal != syscall.SIGINT {
-				b.Errorf("interrupted %s, and again %s, up ends with %v:\n%s", last, p, end, said)
+			for try := 1; ; try++ {
+				end, said := b.cutTwice(last, p, words...)
+				b.lower()
+				if end.Signal == syscall.SIGINT {
+					break
+				}
+				if try == 2 || end.Code != 130 { // what little is left may be over before Go's own handler has ended labctl
+					b.Errorf("interrupted %s, and again %s, up ends with %v:\n%s", last, p, end, said)
+					break
+				}
 			}
-			b.lower()
 		}
 	})
 }
