@@ -7,7 +7,8 @@ import (
 )
 
 // ClientArgs are the arguments of iperf3's client, after the program's name: it
-// runs at the address from, and reaches the server at to. Versions 3.9 to 3.18 take them alike.
+// runs at the address from, and reaches the server at to. Versions 3.9 to 3.18 take
+// them alike; 3.9 never ends a test by bytes or blockcount that the server sends.
 func (f Flow) ClientArgs(from, to netip.Addr) []string {
 	c := f.Client
 	a := arguments{"--json"}
