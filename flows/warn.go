@@ -35,6 +35,12 @@ func Warnings(flows []Flow, p Path) []topology.Problem {
 		if f.Client.UDP && f.rate() == 0 {
 			add("it sends UDP as fast as it can", "what the path does not carry is lost: expected a target-bitrate")
 		}
+		if !f.Client.Upload() && f.Client.TypeOfService() != 0 {
+			add("its server sends with a tos or dscp", "iperf3 before 3.13 does not set it on what the server sends: look at the packets")
+		}
+		if !f.Client.Upload() && f.Client.FQRate != "" {
+			add("its server sends with an fq-rate", "iperf3 before 3.17 does not keep to it in what the server sends")
+		}
 	}
 	return append(all, warnOffered(flows, p)...)
 }

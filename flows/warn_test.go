@@ -20,7 +20,12 @@ func TestWarnings(t *testing.T) {
 		files []string
 		want  []string
 	}{
-		"nothing":                {Path{1e6, 1e6}, []string{text("0s", "time-s: 60, "+interval, with)}, nil},
+		"nothing": {Path{1e6, 1e6}, []string{text("0s", "time-s: 60, "+interval, with)}, nil},
+		"marked": {Path{}, []string{text("0s", "dscp: ef, fq-rate: 1M, "+interval, with)}, []string{
+			"0.yaml:1: flow f: its server sends with a tos or dscp\n  iperf3 before 3.13 does not set it on what the server sends: look at the packets",
+			"0.yaml:1: flow f: its server sends with an fq-rate\n  iperf3 before 3.17 does not keep to it in what the server sends",
+		}},
+		"marked up":              {Path{}, []string{text("0s", "reverse: false, tos: 184, fq-rate: 1M, "+interval, with)}, nil},
 		"no report interval":     {Path{}, []string{text("0s", "report-interval-s: 0.2", server(""))}, []string{"0.yaml:1: flow f: its server has no report-interval-s\n  it gets its client's, 0.2 s; trafic's would report each second"}},
 		"neither":                {Path{}, []string{text("0s", "parallel: 1", server(""))}, []string{"0.yaml:1: flow f: its server has no report-interval-s\n  both ends report each second, as iperf3 does where nothing is given"}},
 		"burst and path":         {Path{Down: 1e6}, []string{text("0s, 10s", "bytes: 2M, "+interval, with)}, []string{"0.yaml:1: flow f: a burst lasts 17s at the 1 Mbit/s that the path carries, and the next comes after 10s" + busy, "0.yaml:1: the flows offer 1.68 Mbit/s from server to client 0s after the run's beginning, and the path carries 1 Mbit/s" + overload}},
