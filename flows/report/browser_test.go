@@ -46,7 +46,7 @@ func TestBrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, runs := range pages {
-		t.Run(name, func(t *testing.T) { open(t, browser, name, runs) })
+		t.Run(name, func(t *testing.T) { open(browser, t, name, runs) })
 	}
 }
 
@@ -56,7 +56,7 @@ var looks = []struct {
 	width        int64
 }{{"light", "light", 1280}, {"dark", "dark", 1280}, {"phone", "dark", 360}, {"narrow", "light", 320}}
 
-func open(t *testing.T, browser context.Context, name string, runs []flows.Run) {
+func open(browser context.Context, t *testing.T, name string, runs []flows.Run) {
 	var out bytes.Buffer
 	if err := Write(&out, runs); err != nil {
 		t.Fatal(err)
@@ -69,16 +69,16 @@ func open(t *testing.T, browser context.Context, name string, runs []flows.Run) 
 	defer stop()
 	tab, cancel := context.WithTimeout(tab, 5*time.Minute)
 	defer cancel()
-	heard := listen(t, tab)
+	heard := listen(tab, t)
 	must(t, chromedp.Do(tab, chromedp.Navigate("file://"+file)))
 	backs := map[string]string{}
 	for _, look := range looks {
-		send(t, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: look.scheme}}})
+		send(tab, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: look.scheme}}})
 		must(t, chromedp.Do(tab, chromedp.EmulateViewport(look.width, 900)))
-		for _, wrong := range ask[[]string](t, tab, inspect) {
+		for _, wrong := range ask[[]string](tab, t, inspect) {
 			t.Errorf("%s: %s", look.name, wrong)
 		}
-		backs[look.scheme] = ask[string](t, tab, `getComputedStyle(document.body).backgroundColor`)
+		backs[look.scheme] = ask[string](tab, t, `getComputedStyle(document.body).backgroundColor`)
 		shot, err := chromedp.Run(tab, chromedp.CaptureScreenshot())
 		must(t, err)
 		drawn(t, look.name, shot, int(look.width))
@@ -91,10 +91,10 @@ func open(t *testing.T, browser context.Context, name string, runs []flows.Run) 
 	if backs["light"] == backs["dark"] {
 		t.Errorf("light and dark have the same background %s", backs["light"])
 	}
-	if got, want := ask[int](t, tab, `document.querySelectorAll('details.flow svg.plot').length`), plots(runs); got != want {
+	if got, want := ask[int](tab, t, `document.querySelectorAll('details.flow svg.plot').length`), plots(runs); got != want {
 		t.Errorf("%d plots of flows, want %d", got, want)
 	}
-	choose(t, tab)
+	choose(tab, t)
 	heard(file)
 }
 
@@ -131,18 +131,18 @@ const inspect = `(() => {
 })()`
 
 // choose types a flow's name as one does.
-func choose(t *testing.T, tab context.Context) {
+func choose(tab context.Context, t *testing.T) {
 	t.Helper()
-	flowCount := ask[int](t, tab, `document.querySelectorAll('details.flow').length`)
+	flowCount := ask[int](tab, t, `document.querySelectorAll('details.flow').length`)
 	if flowCount == 0 {
 		return
 	}
 	must(t, chromedp.Do(tab, chromedp.Focus("#choose-text"), chromedp.KeyEvent("web-00")))
-	if n := ask[int](t, tab, `[...document.querySelectorAll('details.flow')].filter(e => e.checkVisibility()).length`); n != 1 {
+	if n := ask[int](tab, t, `[...document.querySelectorAll('details.flow')].filter(e => e.checkVisibility()).length`); n != 1 {
 		t.Errorf("%d flows are shown where web-00 was asked for, of %d", n, flowCount)
 	}
 	must(t, chromedp.Do(tab, chromedp.Click("#open-all")))
-	if r := ask[float64](t, tab, `document.querySelector('details.flow[data-name="web-00"] svg.plot').getBoundingClientRect().height`); r < 80 {
+	if r := ask[float64](tab, t, `document.querySelector('details.flow[data-name="web-00"] svg.plot').getBoundingClientRect().height`); r < 80 {
 		t.Errorf("the plot of the chosen flow is %v high", r)
 	}
 }
@@ -160,7 +160,7 @@ func plots(runs []flows.Run) (n int) {
 }
 
 // listen hears what the page says and asks for, and judges it in the end.
-func listen(t *testing.T, tab context.Context) func(file string) {
+func listen(tab context.Context, t *testing.T) func(file string) {
 	t.Helper()
 	var lock sync.Mutex
 	var asked, said []string
@@ -178,7 +178,7 @@ func listen(t *testing.T, tab context.Context) func(file string) {
 			said = append(said, e.Entry.Text)
 		}
 	}))
-	send(t, tab, network.Enable, network.EnableParams{})
+	send(tab, t, network.Enable, network.EnableParams{})
 	return func(file string) {
 		lock.Lock()
 		defer lock.Unlock()
@@ -209,7 +209,7 @@ func drawn(t *testing.T, look string, shot []byte, width int) {
 	}
 }
 
-func ask[T any](t *testing.T, tab context.Context, script string) T {
+func ask[T any](tab context.Context, t *testing.T, script string) T {
 	t.Helper()
 	v, err := chromedp.Run(tab, chromedp.Evaluate[T](script))
 	must(t, err)
@@ -217,7 +217,7 @@ func ask[T any](t *testing.T, tab context.Context, script string) T {
 }
 
 // send gives the tab a command.
-func send[P, R any](t *testing.T, tab context.Context, command cdp.Command[P, R], params P) {
+func send[P, R any](tab context.Context, t *testing.T, command cdp.Command[P, R], params P) {
 	t.Helper()
 	_, err := chromedp.Call(tab, command, params)
 	must(t, err)

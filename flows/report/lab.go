@@ -52,8 +52,13 @@ type fact struct{ Name, Value string }
 func (s labStatus) facts(versions map[string]string) []fact {
 	p := s.Provenance
 	all := []fact{
-		{"labctl", p.Labctl}, {"host", p.Host}, {"host's kernel", p.HostKernel}, {"libvirt", p.Libvirt}, {"QEMU", p.QEMU},
-		{"accelerator", p.Accelerator}, {"lab file", p.File},
+		{"labctl", p.Labctl},
+		{"host", p.Host},
+		{"host's kernel", p.HostKernel},
+		{"libvirt", p.Libvirt},
+		{"QEMU", p.QEMU},
+		{"accelerator", p.Accelerator},
+		{"lab file", p.File},
 	}
 	for _, name := range sortedKeys(p.Images) {
 		i := p.Images[name]

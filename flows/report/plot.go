@@ -134,7 +134,7 @@ func (d drawing) svg() (template.HTML, error) {
 	p.X.Tick.Marker, p.Y.Tick.Marker = ticks(8), ticks(5)
 	for _, a := range []*plot.Axis{&p.X, &p.Y} {
 		a.Color, a.Tick.Color = grid, grid
-		a.LineStyle.Width, a.Tick.LineStyle.Width = 1, 1
+		a.Width, a.Tick.Width = 1, 1
 		a.Tick.Length, a.Padding = 3, 0
 		for _, s := range []*draw.TextStyle{&a.Label.TextStyle, &a.Tick.Label} {
 			s.Font = font.Font{Typeface: "Liberation", Variant: "Sans", Size: 11}

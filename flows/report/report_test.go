@@ -85,8 +85,13 @@ func TestOddRuns(t *testing.T) {
 	odd := sample("odd", 6, 10, 0.2, 1)
 	for k := range odd.Results {
 		odd.Results[k].Series = []flows.Interval{
-			{At: math.NaN(), Seconds: 1}, {At: -5, Seconds: 1, Bytes: 1}, {At: 1, Seconds: math.Inf(1), Bytes: 5, RTT: math.NaN()},
-			{At: 1e300, Seconds: 1}, {At: 2, Seconds: 0, Bytes: 5, Packets: 1}, {At: 3, Seconds: -1}, {At: 4, Seconds: 1, RTT: math.Inf(1)},
+			{At: math.NaN(), Seconds: 1},
+			{At: -5, Seconds: 1, Bytes: 1},
+			{At: 1, Seconds: math.Inf(1), Bytes: 5, RTT: math.NaN()},
+			{At: 1e300, Seconds: 1},
+			{At: 2, Seconds: 0, Bytes: 5, Packets: 1},
+			{At: 3, Seconds: -1},
+			{At: 4, Seconds: 1, RTT: math.Inf(1)},
 		}
 	}
 	for name, run := range map[string]flows.Run{

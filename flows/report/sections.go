@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/mami-project/labctl/flows"
@@ -182,7 +183,7 @@ func (d drawing) describe(m metric) string {
 	for _, l := range d.lines {
 		least, greatest, sum, n := stat{unit: m.Unit}, stat{unit: m.Unit}, 0.0, 0
 		for _, v := range l.Value {
-			if v != v { //nolint:staticcheck // NaN alone is not itself
+			if math.IsNaN(v) {
 				continue
 			}
 			if n == 0 {
