@@ -80,8 +80,8 @@ func (r *running) judge() {
 			m.Wrong = append(m.Wrong, fmt.Sprintf("the capture at %s lacks %d of %d frames, more than %.3g %%: %s", a.Node, missing, of, r.Most*100, a.Where()))
 		}
 	}
-	m.Wrong = append(m.Wrong, apart(m.Before)...)
-	m.Wrong = append(m.Wrong, apart(m.After)...)
+	m.Wrong = append(m.Wrong, Apart(m.Before)...)
+	m.Wrong = append(m.Wrong, Apart(m.After)...)
 	if m.Stored != nil && m.Stored.Failed != "" {
 		m.Wrong = append(m.Wrong, m.Stored.Failed)
 	}
