@@ -118,7 +118,11 @@ func iperfSums(t *testing.T, file string) (sent, received []int64) {
 func allKindsOfFlows(t *testing.T) {
 	runs := t.TempDir()
 	junit := filepath.Join(runs, "junit.xml")
-	labctl(t, "run", "--runs", runs, "--junit", junit, "../flows/mixes/smoke.yaml").check(t, 0)
+	mix, err := filepath.Abs("../flows/mixes/smoke.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	labctl(t, "run", "--runs", runs, "--junit", junit, mix).check(t, 0)
 	r := ran(t, runs)
 	if r.Manifest.State != flows.Done || !r.Manifest.Trusted || len(r.Manifest.Wrong) > 0 {
 		t.Errorf("the run is %s, trusted %v: %q", r.Manifest.State, r.Manifest.Trusted, r.Manifest.Wrong)
