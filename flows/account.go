@@ -13,7 +13,7 @@ type Account struct {
 	Filter   string `json:"filter,omitempty"` // what it leaves out is not missing
 	Snaplen  int    `json:"snaplen"`          // bytes kept of a frame; 0 for all
 	AtNIC    Frames `json:"atNic"`            // that passed the copied NIC, both directions
-	Mirrored Frames `json:"mirrored"`         // copied by the mirror
+	Mirrored Frames `json:"mirrored"`         // that the mirror saw
 	Received Frames `json:"received"`         // by the capturing node's NIC
 	Written  Frames `json:"written"`          // to the file, by its own records
 	Drops    Drops  `json:"drops"`
@@ -41,11 +41,10 @@ func (d Drops) Sum() uint64 { return d.Mirror + d.Tap + d.NIC + d.Kernel + d.Dum
 // Missing are the frames that the mirror saw and the file does not have; 0 where a
 // filter was set, but for those known to be dropped.
 func (a Account) Missing() uint64 {
-	saw := a.Mirrored.Frames + a.Drops.Mirror
-	if a.Filter != "" || a.Written.Frames >= saw {
+	if a.Filter != "" || a.Written.Frames >= a.Mirrored.Frames {
 		return a.Drops.Sum()
 	}
-	return saw - a.Written.Frames
+	return a.Mirrored.Frames - a.Written.Frames
 }
 
 // Offset is how far a node's clock is from the host's.

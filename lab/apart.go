@@ -34,7 +34,7 @@ func waitClocks(
 ) []flows.Offset {
 	deadline, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
-	without, said := make(map[string]bool), ""
+	without, said, told := make(map[string]bool), "", ""
 	for {
 		clocks := read(ctx)
 		var missing []string
@@ -52,15 +52,17 @@ func waitClocks(
 				missing = append(missing, unknown(c.Offset))
 			}
 		}
-		all := offsets(clocks)
+		all, kind := offsets(clocks), strings.Join(missing, "; ")
 		if len(missing) == 0 {
+			kind = "apart" // whose figures change with every look
 			missing = apart(slices.DeleteFunc(slices.Clone(all), func(o flows.Offset) bool { return without[o.Node] }))
 		}
 		if len(missing) == 0 {
 			return all
 		}
-		if now := strings.Join(missing, "; "); now != said {
-			said = now
+		said = strings.Join(missing, "; ")
+		if kind != told {
+			told = kind
 			tell.Note("waiting for the clocks: " + said)
 		}
 		select {

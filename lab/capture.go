@@ -107,8 +107,15 @@ func (b Build) Capture(ctx context.Context, w CaptureWanted, out io.Writer) (*Ac
 // addMirror adds what the mirror's counters have gone up by.
 func (a *Account) addMirror(before, after networks.Counters) {
 	a.Mirrored = rise(before.Sent.Frames, after.Sent.Frames) + rise(before.Received.Frames, after.Received.Frames)
-	a.NotCopied = rise(before.Sent.Failed, after.Sent.Failed) + rise(before.Received.Failed, after.Received.Failed)
-	a.TapDrops = after.Dropped - before.Dropped
+	a.NotCopied, a.TapDrops = lostAt(before, after)
+}
+
+// lostAt is how many frames a mirror did not copy, and how many it did that the
+// capture NIC had no room for: the kernel counts the latter at both places.
+func lostAt(before, after networks.Counters) (notCopied, dropped uint64) {
+	failed := rise(before.Sent.Failed, after.Sent.Failed) + rise(before.Received.Failed, after.Received.Failed)
+	dropped = after.Dropped - before.Dropped
+	return failed - min(failed, dropped), dropped
 }
 
 // rise is how far a counter of the kernel's that counts modulo 2³² has gone up.

@@ -128,7 +128,6 @@ func (c *runCapture) account(after counted) {
 		Frames: rise(before.mirror.Sent.Frames, after.mirror.Sent.Frames) + rise(before.mirror.Received.Frames, after.mirror.Received.Frames),
 		Bytes:  after.mirror.Sent.Bytes + after.mirror.Received.Bytes - before.mirror.Sent.Bytes - before.mirror.Received.Bytes,
 	}
-	a.Drops.Mirror = rise(before.mirror.Sent.Failed, after.mirror.Sent.Failed) + rise(before.mirror.Received.Failed, after.mirror.Received.Failed)
-	a.Drops.Tap = after.mirror.Dropped - before.mirror.Dropped
+	a.Drops.Mirror, a.Drops.Tap = lostAt(before.mirror, after.mirror)
 	a.Drops.NIC = after.dropped - before.dropped
 }

@@ -71,7 +71,7 @@ func (r *running) judge() {
 		m.Wrong = append(m.Wrong, fmt.Sprintf("%d of %d starts of flows failed", failed, len(r.run.Results)))
 	}
 	for _, a := range m.Captures {
-		missing, of := a.Missing(), a.Mirrored.Frames+a.Drops.Mirror
+		missing, of := a.Missing(), a.Mirrored.Frames
 		switch {
 		case a.Failed != "":
 			m.Wrong = append(m.Wrong, fmt.Sprintf("the capture at %s: %s", a.Node, a.Failed))

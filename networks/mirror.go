@@ -34,8 +34,12 @@ type Counters struct {
 type Copied struct {
 	Frames uint64 // modulo 2³²: the kernel counts no further
 	Bytes  uint64 // with Ethernet header, without frame check sequence
-	Failed uint64 // seen, and not copied since the capture NIC was down
+	Failed uint64 // of these not copied: the capture NIC was down, or had no room and counts them as Dropped too
 }
+
+// captureQueue is how many frames wait at the capture NIC for its machine (24 MB of
+// the longest): one that has no processor for a while loses none so soon.
+const captureQueue = 16384
 
 // hook is where a link's frames of one direction are copied.
 type hook struct {
@@ -102,6 +106,9 @@ func (m Mirror) Create(context.Context) error {
 	}
 	if err := host.Quiet(m.To); err != nil {
 		return err
+	}
+	if err := netlink.LinkSetTxQLen(to, captureQueue); err != nil {
+		return fmt.Errorf("lengthen the queue of %s: %w", m.To, err)
 	}
 	if state, err := m.state(from, to); err != nil || state == host.Present {
 		return err

@@ -40,12 +40,12 @@ func funnelOf(a flows.Account) funnel {
 	}
 	f := funnel{Account: a, Gone: count(a.Missing()), Stations: []station{
 		at("at "+a.Of+"'s NIC", a.AtNIC),
-		at("mirrored", a.Mirrored, dropped(a.Drops.Mirror, "not copied by the mirror")),
-		at("received by "+a.Node+"'s NIC", a.Received, dropped(a.Drops.Tap, "not taken by "+a.Node+" (tap)")),
+		at("seen by the mirror", a.Mirrored),
+		at("received by "+a.Node+"'s NIC", a.Received, dropped(a.Drops.Mirror, "not copied by the mirror"), dropped(a.Drops.Tap, "not taken by "+a.Node+" (tap)")),
 		at("written to the file", a.Written, dropped(a.Drops.NIC, "dropped by "+a.Node+"'s NIC"),
 			dropped(a.Drops.Kernel, "dropped by its kernel"), dropped(a.Drops.Dumpcap, "dropped by dumpcap")),
 	}}
-	if saw := a.Mirrored.Frames + a.Drops.Mirror; saw > 0 {
+	if saw := a.Mirrored.Frames; saw > 0 {
 		f.Share = number(float64(a.Missing())/float64(saw)*100) + " %"
 	}
 	if rest := a.Missing() - min(a.Drops.Sum(), a.Missing()); rest > 0 {
