@@ -108,7 +108,7 @@ func TestPassthrough(t *testing.T) {
 		if got := sh(t, "ip link show nic3"); !strings.Contains(got, "vf 1     link/ether "+c.MAC) || !strings.Contains(got, "vlan 42") {
 			t.Errorf("the virtual function has another MAC or VLAN than its own:\n%s", got)
 		}
-		flows(t)
+		trafficPasses(t)
 		second := labctl(t, "doctor", passingFile(t, "name: passing", "name: second"))
 		for _, says := range []string{"no virtual function of link nic3 is free", "(domain other)", "(lab passing)", whole + " (driver vfio-pci) is taken by lab passing"} {
 			if second.code != 4 || !strings.Contains(second.out, says) || strings.Contains(second.out, "sriov_numvfs") {
@@ -160,7 +160,7 @@ func becomesClean(t *testing.T) func() {
 }
 
 // flows measures from the client to the server by name, and looks that it took the test network.
-func flows(t *testing.T) {
+func trafficPasses(t *testing.T) {
 	t.Helper()
 	in(t, "server", "iperf3 -s -D -1")
 	if got := in(t, "client", "iperf3 -c server -t 2"); !strings.Contains(got, "receiver") || !strings.Contains(got, "connected to "+testAddress(t, "server")) {

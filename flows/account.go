@@ -62,8 +62,11 @@ func (a Account) Where() string {
 		n  uint64
 		at string
 	}{
-		{a.Drops.Mirror, "not copied by the mirror"}, {a.Drops.Tap, "not taken by the capturing machine"}, {a.Drops.NIC, "dropped by its NIC"},
-		{a.Drops.Kernel, "dropped by its kernel"}, {a.Drops.Dumpcap, "dropped by dumpcap"},
+		{a.Drops.Mirror, "not copied by the mirror"},
+		{a.Drops.Tap, "not taken by the capturing machine"},
+		{a.Drops.NIC, "dropped by its NIC"},
+		{a.Drops.Kernel, "dropped by its kernel"},
+		{a.Drops.Dumpcap, "dropped by dumpcap"},
 	}
 	var said []string
 	for _, p := range places {

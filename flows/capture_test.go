@@ -135,11 +135,13 @@ func TestAccount(t *testing.T) {
 		"none":                              {Account{Mirrored: Frames{Frames: 10}, Written: Frames{Frames: 10}}, 0, ""},
 		"more frames passed while it ended": {Account{Mirrored: Frames{Frames: 10}, Written: Frames{Frames: 12}}, 0, ""},
 		"at the tap and nobody knows where": {
-			Account{Mirrored: Frames{Frames: 100}, Written: Frames{Frames: 90}, Drops: Drops{Tap: 7}}, 10,
+			Account{Mirrored: Frames{Frames: 100}, Written: Frames{Frames: 90}, Drops: Drops{Tap: 7}},
+			10,
 			"7 not taken by the capturing machine, 3 unaccounted for",
 		},
 		"everywhere": {
-			Account{Mirrored: Frames{Frames: 100}, Written: Frames{Frames: 85}, Drops: Drops{1, 2, 3, 4, 5}}, 15,
+			Account{Mirrored: Frames{Frames: 100}, Written: Frames{Frames: 85}, Drops: Drops{1, 2, 3, 4, 5}},
+			15,
 			"1 not copied by the mirror, 2 not taken by the capturing machine, 3 dropped by its NIC, 4 dropped by its kernel, 5 dropped by dumpcap",
 		},
 		"a filter leaves out what is not missing": {

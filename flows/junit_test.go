@@ -23,7 +23,7 @@ func TestJUnit(t *testing.T) {
 	if err := JUnit(&b, r, es.Judge(r)); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "junit.xml", b.String())
+	golden(t, "testdata/junit.xml", b.String())
 	d := xml.NewDecoder(strings.NewReader(b.String()))
 	for {
 		if _, err := d.Token(); errors.Is(err, io.EOF) {

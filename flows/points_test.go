@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -18,7 +19,7 @@ func TestPoints(t *testing.T) {
 	if err != nil || n != strings.Count(b.String(), "\n") {
 		t.Error(n, err)
 	}
-	golden(t, PointsFile, b.String())
+	golden(t, filepath.Join("testdata", PointsFile), b.String())
 }
 
 func TestPointsOfOverlappingStarts(t *testing.T) {
