@@ -159,7 +159,7 @@ func becomesClean(t *testing.T) func() {
 	}
 }
 
-// flows measures from the client to the server by name, and looks that it took the test network.
+// trafficPasses measures from the client to the server by name, and looks that it took the test network.
 func trafficPasses(t *testing.T) {
 	t.Helper()
 	in(t, "server", "iperf3 -s -D -1")
