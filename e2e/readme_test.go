@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,6 +21,7 @@ func TestReadme(t *testing.T) {
 			t.Fatal(err)
 		}
 		isClean := clean(t)
+		mine, _ := filepath.Glob("../runs/*") // of who runs the tests
 		typed := 0
 		for _, block := range blocks(string(text), "console") {
 			for line := range strings.Lines(block) {
@@ -35,14 +38,25 @@ func TestReadme(t *testing.T) {
 			t.Errorf("README has %d commands", typed)
 		}
 		sh(t, "cd ..; rm frames.pcap client-hosts lab.yaml")
+		runs, _ := filepath.Glob("../runs/*")
+		for _, run := range runs {
+			if !slices.Contains(mine, run) {
+				sh(t, "grep -q '<svg' "+run+"/report.html; rm -r "+run)
+			}
+		}
+		if len(runs) <= len(mine) {
+			t.Error("no run was kept")
+		}
+		sh(t, "rmdir --ignore-fail-on-non-empty ../runs")
 		isClean()
 
-		lab := write(t, "lab.yaml", blocks(string(text), "yaml")[0])
+		yamls := blocks(string(text), "yaml")
+		lab := write(t, "lab.yaml", yamls[slices.IndexFunc(yamls, func(y string) bool { return strings.HasPrefix(y, "name:") })])
 		must(t, "up", lab)
 		must(t, "down", lab)
 		isClean()
 		help := must(t, "help")
-		for _, command := range []string{"up", "down", "plan", "status", "list", "gc", "check", "doctor", "ssh", "exec", "console", "cp", "capture", "verify", "image", "init", "schema", "version", "completion"} {
+		for _, command := range []string{"up", "down", "plan", "status", "list", "gc", "check", "doctor", "ssh", "exec", "console", "cp", "capture", "verify", "run", "report", "flows", "image", "init", "schema", "version", "completion"} {
 			if !strings.Contains(help, "   "+command) || !strings.Contains(string(text), command) {
 				t.Errorf("command %s is not in README and help", command)
 			}
