@@ -34,6 +34,7 @@ func TestRun(t *testing.T) {
 		}{
 			{"all kinds of flows", allKindsOfFlows},
 			{"expectations", expectationsAreJudged},
+			{"trafic's own way", traficsOwnWay},
 			{"a flow is killed", flowIsKilled},
 			{"the run is interrupted", runIsInterrupted},
 			{"InfluxDB is away for a while", influxIsAwayForAWhile},
