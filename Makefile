@@ -40,7 +40,7 @@ test: $(TESTSUM) ## all that needs no root and no virtual machine: seconds
 
 e2e: images cloud-image chromium $(TESTSUM) ## real kernels, libvirt and machines, each test on a private host (root)
 	@mkdir -p $(RESULTS)
-	$(TESTSUM) --format testname --jsonfile $(RESULTS)/e2e.json -- -race -tags e2e -count 1 -p 1 -timeout 60m $$($(GO) list -tags e2e ./... | grep -v /images$$)
+	$(TESTSUM) --format testname --jsonfile $(RESULTS)/e2e.json -- -race -tags e2e -count 1 -p 1 -timeout 80m $$($(GO) list -tags e2e ./... | grep -v /images$$)
 
 e2e-images: images cloud-image alpine-iso alpine-packages $(TESTSUM) ## base images, really built and booted (root, a package mirror)
 	@mkdir -p $(RESULTS)
