@@ -24,6 +24,7 @@ type Capture struct {
 	MAC     net.HardwareAddr // of the NIC
 	Filter  string           // in libpcap's language; "" for every frame
 	Snaplen int              // bytes kept of a frame; 0 for all
+	Most    int64            // bytes that are copied to the host: no more than the node's disk has
 }
 
 // Where a node keeps its capture, and what dumpcap says.
@@ -120,7 +121,7 @@ func (c Capture) Keep(ctx context.Context, to string, a *Account) error {
 		return err
 	}
 	defer f.Close()
-	if err := c.Node.Fetch(ctx, "gzip -1 <"+captureFile, f); err != nil {
+	if err := c.Node.Fetch(ctx, "gzip -1 <"+captureFile, &bounded{f, c.Most}); err != nil {
 		return fmt.Errorf("fetch the capture: %w", err)
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
@@ -162,6 +163,19 @@ func countFrames(packed io.Reader) (Frames, error) {
 		n.Frames++
 		n.Bytes += uint64(info.Length)
 	}
+}
+
+// bounded takes so many bytes, and refuses more: a node may send without end.
+type bounded struct {
+	to   io.Writer
+	left int64
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if b.left -= int64(len(p)); b.left < 0 {
+		return 0, errors.New("the node sends more than its disk holds")
+	}
+	return b.to.Write(p)
 }
 
 // watchful remembers why reading ended, unless that was the end.

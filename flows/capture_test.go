@@ -70,7 +70,7 @@ func TestKeepCountsWhatIsInTheFile(t *testing.T) {
 		"of no frames": {packed(t), Frames{}, ""},
 	} {
 		var a Account
-		err := Capture{Node: node{file: test.file}}.Keep(t.Context(), to, &a)
+		err := Capture{Node: node{file: test.file}, Most: 1 << 20}.Keep(t.Context(), to, &a)
 		if (err == nil) != (test.says == "") || err != nil && !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: %v, want %q", name, err, test.says)
 		}
@@ -83,6 +83,14 @@ func TestKeepCountsWhatIsInTheFile(t *testing.T) {
 	}
 	if i, err := os.Stat(to); err != nil || i.Mode().Perm() != 0o600 {
 		t.Errorf("others can read it: %v, %v", i.Mode(), err)
+	}
+}
+
+func TestKeepIsBounded(t *testing.T) {
+	to := filepath.Join(t.TempDir(), "a.pcapng.gz")
+	err := Capture{Node: node{file: make([]byte, 101)}, Most: 100}.Keep(t.Context(), to, &Account{})
+	if err == nil || !strings.Contains(err.Error(), "more than its disk holds") {
+		t.Errorf("%v", err)
 	}
 }
 
