@@ -129,6 +129,15 @@ func allKindsOfFlows(t *testing.T) {
 	if r.Manifest.State != flows.Done || !r.Manifest.Trusted || len(wrong) > 0 {
 		t.Errorf("the run is %s, trusted %v: %q", r.Manifest.State, r.Manifest.Trusted, r.Manifest.Wrong)
 	}
+	var late []float64 // s
+	for _, s := range r.Results {
+		late = append(late, s.Started-s.Planned)
+		if s.Started < s.Planned {
+			t.Errorf("%s began at %g s, before its time, %g s", s.Label, s.Started, s.Planned)
+		}
+	}
+	slices.Sort(late)
+	t.Logf("starts were late by %.4f s (median), %.4f s (most); %d frames in the capture", late[len(late)/2], late[len(late)-1], r.Manifest.Captures[0].Written.Frames)
 	classes, protocols := map[string]bool{}, map[string]bool{}
 	total := int64(0)
 	byFlow := map[string]int64{}
