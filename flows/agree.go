@@ -5,7 +5,7 @@ import (
 	"math"
 )
 
-// short says that a flow of a certain time ended before it, or left intervals out.
+// short says that a flow of a certain time ended before it, or has far fewer intervals than asked for.
 func short(f Flow, r Result) string {
 	c := f.Client
 	if c.Bytes != "" || c.Blocks != "" {
@@ -23,8 +23,9 @@ func short(f Flow, r Result) string {
 	}
 	got := total(r.Series).Seconds
 	asked := int(seconds/every + 0.001)
-	// iperf3's timers are late by a little each time: one interval in fifty, and the last.
-	if got < seconds-every-0.1 || len(r.Series) < asked-asked/50-1 {
+	// The intervals have to cover the time. On a busy machine iperf3's timers are late, and
+	// fewer of them do, each of them longer: that is told where it is half of them or less.
+	if got < seconds-every-0.1 || len(r.Series) < asked/2 {
 		return fmt.Sprintf("%d intervals of %.2f s in all, expected %d of %g s", len(r.Series), got, asked, seconds)
 	}
 	return ""

@@ -42,6 +42,7 @@ func TestCombineTellsWhy(t *testing.T) {
 		{"another test than the flow", func(f *Flow, _, _ *Test) { f.Client.Reverse = new(bool) }},
 		{"no data was received", func(_ *Flow, c, _ *Test) { c.Received.Bytes = 0 }},
 		{"2 intervals of 1.01 s in all, expected 4 of 2 s", func(f *Flow, _, _ *Test) { f.Client.Seconds = 2 }},
+		{"", func(f *Flow, _, _ *Test) { f.Client.ReportInterval = 0.25 }}, // two late ones cover the time of four
 		{"expected 10 of 1 s", func(f *Flow, _, _ *Test) { f.Client.ReportInterval = 0.1 }},
 		{"expected 20 of 10 s", func(f *Flow, _, _ *Test) { f.Client.Seconds = 0 }},
 		{"the server counts 224133119 bytes, and told the client of 224133120", func(_ *Flow, _, s *Test) { s.Sent.Bytes-- }},
