@@ -90,7 +90,7 @@ func compareHosts(got, want string) error {
 // the answer are read: it is a guest's word.
 const (
 	sshPort    = 22
-	influxPort = 8086
+	InfluxPort = 8086 // of a node's InfluxDB
 	dialTime   = 2 * time.Second
 	greeting   = 255 // RFC 4253 section 4.2
 	headerMost = 64 << 10
@@ -110,7 +110,7 @@ func servicesAnswer(ctx context.Context, m Machine) error {
 		if s != topology.ServiceInfluxDB {
 			continue
 		}
-		at := netip.AddrPortFrom(address, influxPort)
+		at := netip.AddrPortFrom(address, InfluxPort)
 		if err := until(ctx, func() (bool, error) { return influxPings(ctx, at), nil }); err != nil {
 			return fmt.Errorf("InfluxDB at %s: %w", address, err)
 		}

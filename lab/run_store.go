@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
+	"github.com/mami-project/labctl/domains"
 	"github.com/mami-project/labctl/flows"
 	"github.com/mami-project/labctl/topology"
 )
@@ -37,7 +39,7 @@ func (r *running) store(ctx context.Context, tell Tell) {
 	}
 	tell.note("run", "lab/"+r.Lab.Name, fmt.Sprintf("%d points are written to %s", n, node.Name))
 	address, _ := node.ControlAddress()
-	influx := flows.Influx{URL: "http://" + address.String() + ":8086", Database: r.Lab.Name, HTTP: &http.Client{Timeout: storeTime}}
+	influx := flows.Influx{URL: "http://" + netip.AddrPortFrom(address, domains.InfluxPort).String(), Database: r.Lab.Name, HTTP: &http.Client{Timeout: storeTime}}
 	s := &flows.Stored{Database: influx.Database, Points: n}
 	r.run.Manifest.Stored = s
 	ctx, cancel := context.WithTimeout(ctx, storeTime)

@@ -44,17 +44,21 @@ func runReport(c *cli.Context) error {
 		}
 		runs = append(runs, run)
 	}
-	var page bytes.Buffer
-	if err := report.Write(&page, runs); err != nil {
-		return err
-	}
 	if to == "-" {
-		_, err := page.WriteTo(c.App.Writer)
-		return err
+		return report.Write(c.App.Writer, runs)
 	}
-	if err := host.WriteFile(to, page.Bytes(), 0o644); err != nil {
+	if err := writeReport(to, runs...); err != nil {
 		return err
 	}
 	fmt.Fprintln(c.App.Writer, to)
 	return nil
+}
+
+// writeReport puts the whole report in place of an older one, or nothing.
+func writeReport(to string, runs ...flows.Run) error {
+	var page bytes.Buffer
+	if err := report.Write(&page, runs); err != nil {
+		return err
+	}
+	return host.WriteFile(to, page.Bytes(), 0o644)
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/mami-project/labctl/flows"
-	"github.com/mami-project/labctl/flows/report"
 	"github.com/mami-project/labctl/host"
 	"github.com/mami-project/labctl/lab"
 )
@@ -170,12 +169,4 @@ func printResults(w io.Writer, run flows.Run) {
 			fmt.Fprintf(w, "flow %s, start %d: %s\n", s.Label, s.Nth+1, host.Printable([]byte(s.Failed)))
 		}
 	}
-}
-
-func writeReport(name string, runs ...flows.Run) error {
-	f, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(report.Write(f, runs), f.Close())
 }
