@@ -106,8 +106,13 @@ func (b Build) Capture(ctx context.Context, w CaptureWanted, out io.Writer) (*Ac
 
 // addMirror adds what the mirror's counters have gone up by.
 func (a *Account) addMirror(before, after networks.Counters) {
-	a.Mirrored = rise(before.Sent.Frames, after.Sent.Frames) + rise(before.Received.Frames, after.Received.Frames)
+	a.Mirrored = seenBy(before, after)
 	a.NotCopied, a.TapDrops = lostAt(before, after)
+}
+
+// seenBy is how many frames a mirror saw, both directions.
+func seenBy(before, after networks.Counters) uint64 {
+	return rise(before.Sent.Frames, after.Sent.Frames) + rise(before.Received.Frames, after.Received.Frames)
 }
 
 // lostAt is how many frames a mirror did not copy, and how many it did that the

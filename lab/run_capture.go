@@ -125,7 +125,7 @@ func (c *runCapture) account(after counted) {
 	}
 	a.AtNIC, a.Received = less(after.source, before.source), less(after.received, before.received)
 	a.Mirrored = flows.Frames{
-		Frames: rise(before.mirror.Sent.Frames, after.mirror.Sent.Frames) + rise(before.mirror.Received.Frames, after.mirror.Received.Frames),
+		Frames: seenBy(before.mirror, after.mirror),
 		Bytes:  after.mirror.Sent.Bytes + after.mirror.Received.Bytes - before.mirror.Sent.Bytes - before.mirror.Received.Bytes,
 	}
 	a.Drops.Mirror, a.Drops.Tap = lostAt(before.mirror, after.mirror)
