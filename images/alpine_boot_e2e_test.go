@@ -91,9 +91,9 @@ func looksRightOnAlpine(m *guestMachine, l topology.Lab, n topology.Node) {
 	m.prints("sysctl -n net.ipv4.conf.all.arp_ignore net.ipv4.conf.all.arp_announce net.ipv6.conf.all.disable_ipv6", "1\n2\n1")
 	m.prints("ping -c 1 -w 5 localhost >/dev/null && echo up", "up")
 
-	services := "labctl-mounts\nlabctl-network\nqemu-guest-agent\nsshd"
+	services := "labctl-clock\nlabctl-mounts\nlabctl-network\nqemu-guest-agent\nsshd"
 	if len(n.Services) == 0 {
-		m.prints("ss -Hltun | awk '{print $1 $5}' | sort", "tcp0.0.0.0:22\ntcp[::]:22")
+		listens(m, n)
 	} else {
 		services = "influxdb\n" + services
 	}

@@ -112,13 +112,21 @@ func looksRight(m *guestMachine, l topology.Lab, n topology.Node) {
 	m.prints("for s in iperf3 influxdb chrony; do systemctl is-active --quiet $s && echo $s; done", strings.TrimSpace(services))
 	m.prints("systemctl is-active ssh qemu-guest-agent labctl-network", "active\nactive\nactive")
 	m.prints("systemctl list-timers --all --no-legend", "")
+	m.prints("systemctl is-active labctl-clock", "active")
 	if len(n.Services) == 0 {
-		m.prints("ss -Hltun | awk '{print $1 $5}' | sort", "tcp0.0.0.0:22\ntcp[::]:22")
+		listens(m, n)
 	}
 
 	m.prints("getent passwd root | cut -d: -f7", "/bin/bash")
 	m.prints("getent shadow root | cut -d: -f2", "*")
 	m.prints("for p in iperf3 dumpcap tshark influxd chronyd socat ethtool curl; do command -v $p >/dev/null || echo $p; done", "")
+}
+
+// listens looks for who may be talked to: sshd, and chronyd on the control network alone.
+func listens(m *guestMachine, n topology.Node) {
+	m.t.Helper()
+	control, _ := n.ControlAddress()
+	m.prints("ss -Hltun | awk '{print $1 $5}' | sort", "tcp0.0.0.0:22\ntcp[::]:22\nudp"+control.String()+":123")
 }
 
 // link is the name that the guest gives a NIC, which is not the same in every image.

@@ -71,10 +71,23 @@ func (c *console) wake() {
 	}
 }
 
-// send types text.
-func (c *console) send(text string) error {
+// endTime is how long a machine that reads no keys any more may take to end.
+var endTime = 20 * time.Second // tests have less patience
+
+// nothing matches no text.
+var nothing = regexp.MustCompile(`[^\s\S]`)
+
+// send types text. What is to come of it stands in the error.
+func (c *console) send(ctx context.Context, what, text string) error {
 	_, err := io.WriteString(c.keys, text)
-	return err
+	if err == nil {
+		return nil
+	}
+	// nobody reads the keys of a machine that ends, and its end says why
+	if _, _, end := c.expect(ctx, what, nothing, endTime); !errors.Is(end, context.DeadlineExceeded) {
+		return end
+	}
+	return c.fault(fmt.Sprintf("%v, before %s", err, what), err)
 }
 
 // expect waits until the guest has said what matches the pattern, at most so long,
@@ -178,15 +191,15 @@ var errStatus = errors.New("failed")
 func (c *console) run(ctx context.Context, what, script string, asks *regexp.Regexp, most time.Duration) (string, error) {
 	mark := "labctl-" + rand.Text()
 	half := len(mark) / 2
-	err := c.send(fmt.Sprintf("(set -e\n%s\n); echo %s''%s $?\n", strings.TrimSuffix(script, "\n"), mark[:half], mark[half:]))
-	if err != nil {
-		return "", c.fault(fmt.Sprintf("%s: %v", what, err), err)
+	end := "the end of: " + what
+	if err := c.send(ctx, end, fmt.Sprintf("(set -e\n%s\n); echo %s''%s $?\n", strings.TrimSuffix(script, "\n"), mark[:half], mark[half:])); err != nil {
+		return "", err
 	}
 	pattern := mark + ` ([0-9]{1,3})\r?\n`
 	if asks != nil {
 		pattern += `|` + asks.String()
 	}
-	said, match, err := c.expect(ctx, "the end of: "+what, regexp.MustCompile(pattern), most)
+	said, match, err := c.expect(ctx, end, regexp.MustCompile(pattern), most)
 	if err != nil {
 		return "", err
 	}

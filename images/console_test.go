@@ -180,12 +180,23 @@ func TestConsoleRun(t *testing.T) {
 
 func crlf(s string) string { return strings.ReplaceAll(s, "\n", "\r\n> ") }
 
-// TestConsoleRunOfTheDead types to a machine that has ended.
+// TestConsoleRunOfTheDead types to a machine that has ended, whose end is known a little later or never.
 func TestConsoleRunOfTheDead(t *testing.T) {
+	long := endTime
+	t.Cleanup(func() { endTime = long })
 	r, w := io.Pipe()
 	_ = r.Close()
-	if _, err := newConsole(w).run(t.Context(), "install", "setup-alpine", nil, soon); !errors.Is(err, io.ErrClosedPipe) {
-		t.Errorf("got %v", err)
+	c := newConsole(w)
+	endTime = time.Millisecond
+	_, err := c.run(t.Context(), "install", "setup-alpine", nil, soon)
+	if want := "io: read/write on closed pipe, before the end of: install; the serial console said nothing"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	endTime = soon
+	time.AfterFunc(10*time.Millisecond, func() { c.end(errors.New("killed")) })
+	_, err = c.run(t.Context(), "install", "setup-alpine", nil, soon)
+	if want := "the machine ended (killed) before the end of: install"; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("%v, want %s", err, want)
 	}
 }
 

@@ -93,10 +93,11 @@ func (m *isoMachine) login(ctx context.Context) error {
 	if _, _, err := m.expect(ctx, "a login on the serial console", loginPrompt, loginTime); err != nil {
 		return fmt.Errorf("%w\n  the ISO has to be Alpine's of the flavour \"virt\", which shows its login on the serial port", err)
 	}
-	if err := m.send("root\n"); err != nil {
-		return m.fault(err.Error(), err)
+	const prompt = "root's prompt"
+	if err := m.send(ctx, prompt, "root\n"); err != nil {
+		return err
 	}
-	_, match, err := m.expect(ctx, "root's prompt", shellPrompt, loginTime)
+	_, match, err := m.expect(ctx, prompt, shellPrompt, loginTime)
 	if err != nil {
 		return err
 	}
@@ -110,8 +111,8 @@ func (m *isoMachine) login(ctx context.Context) error {
 
 // powerOff ends the machine in order, with all it wrote on its disk.
 func (m *isoMachine) powerOff(ctx context.Context) error {
-	if err := m.send("poweroff\n"); err != nil {
-		return m.fault(err.Error(), err)
+	if err := m.send(ctx, "it was told to power off", "poweroff\n"); err != nil {
+		return err
 	}
 	off := time.NewTimer(offTime)
 	defer off.Stop()
