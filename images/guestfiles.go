@@ -109,10 +109,19 @@ func networkFile(l topology.Lab, n topology.Node) []byte {
 		if c.Gateway.IsValid() {
 			fmt.Fprintf(&b, "%s ip route replace default via %s dev LINK\n", c.MAC, c.Gateway)
 		}
+		for _, r := range c.Routes {
+			fmt.Fprintf(&b, "%s ip route replace %s via %s dev LINK\n", c.MAC, r.To, r.Via)
+		}
+		if n.Forward && c.Side != "" {
+			fmt.Fprintf(&b, "%s sysctl net/ipv4/conf/LINK/forwarding 1\n", c.MAC)
+		}
 	}
 	for _, net := range l.Networks {
-		if net.Sided() { // measured traffic never takes another way
-			fmt.Fprintf(&b, "- ip route replace unreachable %s metric %d\n", net.Subnet, lastResort)
+		if !net.Sided() {
+			continue
+		}
+		for _, s := range net.Subnets() { // measured traffic never takes another way
+			fmt.Fprintf(&b, "- ip route replace unreachable %s metric %d\n", s, lastResort)
 		}
 	}
 	return b.Bytes()

@@ -64,7 +64,7 @@ func (b Build) Resources() [][]Resource {
 		segments = append(segments, s)
 	}
 	for _, n := range b.Lab.Networks {
-		if n.Sided() {
+		if n.Wire != nil {
 			wires = append(wires, networks.Wire{Network: n})
 		}
 	}

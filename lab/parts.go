@@ -18,6 +18,9 @@ func (b Build) segments() []networks.Segment {
 	var ss []networks.Segment
 	for _, n := range b.Lab.Networks {
 		for _, s := range n.Segments {
+			if s.Existing {
+				continue
+			}
 			ss = append(ss, networks.Segment{On: b.On, Network: n, Segment: s, Tag: b.Tag})
 		}
 	}

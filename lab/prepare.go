@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/mami-project/labctl/domains"
@@ -61,9 +62,7 @@ func Prepare(h *host.Host, f topology.File, from string) (Build, error) {
 		tag = before[0]
 	} else {
 		for _, n := range l.Networks {
-			if n.Chosen {
-				tag.Chosen = append(tag.Chosen, host.Chosen{Network: n.Name, Subnet: n.Subnet})
-			}
+			tag.Chosen = append(tag.Chosen, chosenFor(n)...)
 		}
 		tag.Devices = foundAs(chosen.Devices)
 	}
@@ -75,6 +74,21 @@ func Prepare(h *host.Host, f topology.File, from string) (Build, error) {
 		b.Accel, err = accelerator(h, l.Accel)
 	}
 	return b, err
+}
+
+// chosenFor are the subnets of a network that its file left open.
+func chosenFor(n topology.Network) []host.Chosen {
+	var all []host.Chosen
+	for _, s := range n.Segments {
+		name := n.Name
+		if n.Under == topology.UnderNode {
+			name += "/" + s.Side
+		}
+		if c := (host.Chosen{Network: name, Subnet: s.Subnet}); s.Chosen && !slices.Contains(all, c) {
+			all = append(all, c)
+		}
+	}
+	return all
 }
 
 // sameAs compares the lab as decided with what the marks on the host say.
@@ -149,7 +163,7 @@ func inUse(h *host.Host, lab string, marks Marks) ([]netip.Prefix, error) {
 		if other, err := decideTag(t); err == nil { // its networks may not be there yet
 			for _, n := range other.Networks {
 				if n.Gateway.IsValid() {
-					used = append(used, n.Subnet)
+					used = append(used, n.Subnets()...)
 				}
 			}
 		}
@@ -192,7 +206,7 @@ func (b Build) needs(p Plan, marks Marks) (host.Needs, error) {
 		switch r := s.Resource.(type) {
 		case networks.Segment:
 			if r.Network.Gateway.IsValid() {
-				n.Subnets = append(n.Subnets, r.Network.Subnet)
+				n.Subnets = append(n.Subnets, r.Segment.Subnet)
 			}
 			n.Links = append(n.Links, linksOf(r)...)
 		case domains.Machine:

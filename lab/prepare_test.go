@@ -14,7 +14,7 @@ import (
 func subnets(b Build) map[string]string {
 	all := map[string]string{}
 	for _, n := range b.Lab.Networks {
-		all[n.Name] = n.Subnet.String()
+		all[n.Name] = n.Segments[0].Subnet.String()
 	}
 	return all
 }

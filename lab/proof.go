@@ -6,7 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,14 +50,6 @@ const (
 // longer than they take on a slow machine, and only waited for when one is lost.
 const arriveTime = 10
 
-// flow is marked frames from one node to another.
-type flow struct {
-	from, to topology.Node
-	network  topology.Network
-	src, dst netip.Addr
-	sizes    []int // IP packet lengths
-}
-
 // Prove shows that the lab's networks with sides carry frames between their
 // sides, that mirrors copy each exactly once, and that no other network carries
 // them. Frames bearing a mark of this proof alone are sent both ways in several
@@ -100,48 +92,6 @@ func (b Build) Verify(ctx context.Context, timeout time.Duration, tell Tell) (Pr
 	defer unlock()
 	p, err := b.Prove(ctx, tell)
 	return p, overdue(ctx, err)
-}
-
-// flowsOf pairs the nodes of each network's two sides, both ways, so that every node has a part.
-func flowsOf(l topology.Lab) []flow {
-	var flows []flow
-	for _, n := range l.Networks {
-		if !n.Sided() {
-			continue
-		}
-		one, other := nodesOn(l, n, n.Wire.Ends[0].Side), nodesOn(l, n, n.Wire.Ends[1].Side)
-		if len(one) == 0 || len(other) == 0 {
-			continue
-		}
-		for i := range max(len(one), len(other)) {
-			a, b := one[i%len(one)], other[i%len(other)]
-			flows = append(flows, newFlow(n, a, b), newFlow(n, b, a))
-		}
-	}
-	return flows
-}
-
-func nodesOn(l topology.Lab, n topology.Network, side string) []topology.Node {
-	var on []topology.Node
-	for _, node := range l.Nodes {
-		if nic, ok := node.NIC(n.Name); ok && nic.Side == side {
-			on = append(on, node)
-		}
-	}
-	return on
-}
-
-func newFlow(n topology.Network, from, to topology.Node) flow {
-	src, _ := from.NIC(n.Name)
-	dst, _ := to.NIC(n.Name)
-	f := flow{from: from, to: to, network: n, src: src.Address.Addr(), dst: dst.Address.Addr()}
-	for _, s := range packetSizes {
-		if s < n.MTU {
-			f.sizes = append(f.sizes, s)
-		}
-	}
-	f.sizes = append(f.sizes, n.MTU, fenceSize)
-	return f
 }
 
 // experiment is one proof: what is sent, under which mark.
@@ -221,13 +171,10 @@ func (e experiment) points() []point {
 	for _, n := range e.Lab.Nodes {
 		p := point{node: n}
 		for i, nic := range n.NICs {
-			at := n.Name
-			if nic.Mirror != "" {
-				at = nic.Mirror
-			}
+			at := watches(e.Lab, n, i)
 			v := view{nic: i, named: fmt.Sprintf("%s's NIC %d (%s)", n.Name, i+1, describeNIC(nic)), most: nic.MTU + frameHeader}
 			for k, f := range e.flows {
-				if f.network.Name == nic.Network && (f.from.Name == at || f.to.Name == at) {
+				if slices.Contains(f.path, at) {
 					v.want = append(v.want, marks(k, f)...)
 				}
 			}

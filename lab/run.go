@@ -104,7 +104,7 @@ func (b Build) ends(client, server string) (from, to end, err error) {
 		}
 		for _, c := range b.on(n, client) {
 			for _, s := range b.on(n, server) {
-				if c.side != s.side && (client != "" || c.side == n.Wire.Ends[0].Side) {
+				if c.side != s.side && (client != "" || c.side == n.Segments[0].Side) {
 					return c.end, s.end, nil
 				}
 			}
@@ -126,7 +126,7 @@ type sidedEnd struct {
 func (b Build) on(n topology.Network, name string) []sidedEnd {
 	var all []sidedEnd
 	for _, node := range b.Lab.Nodes {
-		if nic, ok := node.NIC(n.Name); ok && (name == "" || node.Name == name) {
+		if nic, ok := node.NIC(n.Name); ok && (name == node.Name || name == "" && node.Name != n.Router) {
 			all = append(all, sidedEnd{end{node, nic.Address.Addr()}, nic.Side})
 		}
 	}

@@ -65,18 +65,21 @@ type NICStatus struct {
 
 // NetworkStatus is one network.
 type NetworkStatus struct {
-	Name     string          `json:"name"`
-	Subnet   string          `json:"subnet"`
-	Gateway  string          `json:"gateway,omitempty"` // the host's address on it
-	Uplink   string          `json:"uplink,omitempty"`
-	MTU      int             `json:"mtu"`
-	Segments []SegmentStatus `json:"segments"`
+	Name      string          `json:"name"`
+	Subnet    string          `json:"subnet,omitempty"`  // where each side has its own it stands there
+	Gateway   string          `json:"gateway,omitempty"` // the host's address on it
+	Uplink    string          `json:"uplink,omitempty"`
+	UnderTest string          `json:"underTest,omitempty"` // what joins its sides: wire, node or external
+	Router    string          `json:"router,omitempty"`    // that node
+	MTU       int             `json:"mtu"`
+	Segments  []SegmentStatus `json:"segments"`
 }
 
 // SegmentStatus is one segment of a network.
 type SegmentStatus struct {
 	Side   string `json:"side,omitempty"`
-	Object string `json:"object"` // libvirt's name
+	Subnet string `json:"subnet"`
+	Object string `json:"object,omitempty"` // libvirt's name; "" on a bridge that is the host's own
 	Bridge string `json:"bridge"`
 	State  string `json:"state"`
 }
@@ -180,17 +183,31 @@ func (b Build) strays(ctx context.Context) ([]string, error) {
 func (b Build) networkStatus(states map[string]string) []NetworkStatus {
 	all := []NetworkStatus{}
 	for _, n := range b.Lab.Networks {
-		ns := NetworkStatus{Name: n.Name, Subnet: n.Subnet.String(), Uplink: n.Uplink, MTU: n.MTU}
+		ns := NetworkStatus{Name: n.Name, Subnet: n.Segments[0].Subnet.String(), Uplink: n.Uplink, UnderTest: n.Under, Router: n.Router, MTU: n.MTU}
+		if len(n.Subnets()) > 1 {
+			ns.Subnet = ""
+		}
 		if n.Gateway.IsValid() {
 			ns.Gateway = n.Gateway.String()
 		}
 		for _, s := range n.Segments {
 			state := states[networks.Segment{On: b.On, Network: n, Segment: s, Tag: b.Tag}.String()]
-			ns.Segments = append(ns.Segments, SegmentStatus{s.Side, s.Object, s.Bridge, state})
+			if s.Existing {
+				state = bridgeState(s.Bridge)
+			}
+			ns.Segments = append(ns.Segments, SegmentStatus{s.Side, s.Subnet.String(), s.Object, s.Bridge, state})
 		}
 		all = append(all, ns)
 	}
 	return all
+}
+
+// bridgeState is whether a bridge that is the host's own is there.
+func bridgeState(name string) string {
+	if i, err := net.InterfaceByName(name); err != nil || i.Flags&net.FlagUp == 0 {
+		return host.Absent.String()
+	}
+	return host.Present.String()
 }
 
 // How long a node may take to show that it is ready, which a hung one never does.

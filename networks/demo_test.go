@@ -14,9 +14,9 @@ import (
 func demo(lab, prefix string) topology.Lab {
 	control := network(lab, "control", prefix+".1.0/24", topology.UplinkNAT)
 	inner := network(lab, "inner", prefix+".3.0/24", topology.UplinkNone)
-	test := topology.Network{Lab: lab, Name: "test", Subnet: netip.MustParsePrefix(prefix + ".2.0/24"), MTU: 1500, Wire: &topology.Wire{Network: "test"}}
+	test := topology.Network{Lab: lab, Name: "test", Under: topology.UnderWire, MTU: 1500, Wire: &topology.Wire{Network: "test"}}
 	for i, side := range []string{"client", "server"} {
-		s := segment(lab, "test", side)
+		s := segment(lab, "test", prefix+".2.0/24", side)
 		test.Segments = append(test.Segments, s)
 		test.Wire.Ends[i] = topology.WireEnd{
 			Side: side, Bridge: s.Bridge,
@@ -45,16 +45,16 @@ func demo(lab, prefix string) topology.Lab {
 func network(lab, name, subnet, uplink string) topology.Network {
 	p := netip.MustParsePrefix(subnet)
 	return topology.Network{
-		Lab: lab, Name: name, Subnet: p, Gateway: p.Addr().Next(), Uplink: uplink, MTU: 1500,
-		Segments: []topology.Segment{segment(lab, name)},
+		Lab: lab, Name: name, Gateway: p.Addr().Next(), Uplink: uplink, MTU: 1500,
+		Segments: []topology.Segment{segment(lab, name, subnet)},
 	}
 }
 
-func segment(lab, network string, side ...string) topology.Segment {
+func segment(lab, network, subnet string, side ...string) topology.Segment {
 	names := append([]string{network}, side...)
 	s := topology.Segment{
-		Network: network,
-		Object:  topology.ObjectName(lab, names...), UUID: topology.UUID("network", lab, names...),
+		Network: network, Subnet: netip.MustParsePrefix(subnet),
+		Object: topology.ObjectName(lab, names...), UUID: topology.UUID("network", lab, names...),
 		Bridge: topology.LinkName("bridge", lab, names...), MAC: topology.MAC("bridge", lab, names...), MTU: 1500,
 	}
 	if len(side) > 0 {

@@ -118,14 +118,16 @@ func (p Publish) published() []string {
 	return slices.Compact(bridges)
 }
 
-// chains are the rules wanted.
+// chains are the rules wanted. On a bridge that is the host's own there are none: it
+// has its own rules.
 //
 //	guard        nodes do not reach the host's loopback, which published ports open; where
 //	             br_netfilter is on, measured packets are neither tracked nor reassembled
 //	input        the host's address on a lab's network answers that network alone; nodes
 //	             reach the host by their own addresses, and not from sides or capture NICs
 //	forward      into nat networks only what is published or was asked for; elsewhere nothing;
-//	             no node passes for another, nor for who answers another lab's
+//	             no node passes for another, nor for who answers another lab's: from a side
+//	             comes what has an address of any side, which nodes between them may forward
 //	prerouting   published ports lead to their nodes, for other hosts and for nodes
 //	output       and for the host itself
 //	silence      the host says nothing of its own on sides: its bridges would report on IGMP,
@@ -141,15 +143,19 @@ func (p Publish) chains() ([]chain, error) {
 	postrouting := natChain("postrouting", nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
 
 	loopback := netip.MustParsePrefix("127.0.0.0/8")
+	measured := p.measured()
 	for _, n := range p.Lab.Networks {
 		for _, s := range n.Segments {
+			if s.Existing {
+				continue
+			}
 			from, notFrom := iif(expr.CmpOpEq, s.Bridge), iif(expr.CmpOpNeq, s.Bridge)
 			to, notTo := oif(expr.CmpOpEq, s.Bridge), oif(expr.CmpOpNeq, s.Bridge)
 			if n.Gateway.IsValid() {
 				gateway := netip.PrefixFrom(n.Gateway, n.Gateway.BitLen())
 				guard.add(from, daddr(loopback), drop)
 				input.add(notFrom, iif(expr.CmpOpNeq, "lo"), daddr(gateway), drop)
-				input.add(from, notSaddr(n.Subnet), drop)
+				input.add(from, notSaddr(s.Subnet), drop)
 				prerouting.add(notFrom, daddr(gateway), accept)
 			}
 			if n.Sided() {
@@ -158,7 +164,11 @@ func (p Publish) chains() ([]chain, error) {
 				input.add(from, drop)
 			}
 			forward.add(from, to, accept)
-			forward.add(from, notSaddr(n.Subnet), drop)
+			if n.Sided() {
+				forward.add(from, measured, drop)
+			} else {
+				forward.add(from, notSaddr(s.Subnet), drop)
+			}
 			if n.Uplink != topology.UplinkNAT {
 				forward.add(from, drop)
 				forward.add(to, drop)
@@ -167,8 +177,8 @@ func (p Publish) chains() ([]chain, error) {
 			forward.add(to, established, accept)
 			forward.add(to, translated, accept)
 			forward.add(to, drop)
-			postrouting.add(saddr(n.Subnet), notTo, masquerade)
-			postrouting.add(saddr(n.Subnet), to, translated, masquerade)
+			postrouting.add(saddr(s.Subnet), notTo, masquerade)
+			postrouting.add(saddr(s.Subnet), to, translated, masquerade)
 			postrouting.add(to, translated, saddrLocal, masquerade)
 		}
 	}
@@ -192,6 +202,19 @@ func (p Publish) chains() ([]chain, error) {
 		output.add(match, dnat(port.node, port.Port))
 	}
 	return []chain{guard, input, forward, prerouting, silence, output, postrouting}, nil
+}
+
+// measured matches what comes from none of the lab's sides.
+func (p Publish) measured() rule {
+	var other rule
+	for _, n := range p.Lab.Networks {
+		if n.Sided() {
+			for _, s := range n.Subnets() {
+				other = append(other, notSaddr(s)...)
+			}
+		}
+	}
+	return other
 }
 
 // addressed matches what is sent to a published port of the host.

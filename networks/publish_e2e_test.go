@@ -209,7 +209,7 @@ func sidesUntracked(t *testing.T, w Wire) {
 	flows, err := netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
 	must(t, err)
 	for _, f := range flows {
-		if w.Network.Subnet.Contains(netip.AddrFrom4([4]byte(f.Forward.SrcIP.To4()))) {
+		if w.Network.Segments[0].Subnet.Contains(netip.AddrFrom4([4]byte(f.Forward.SrcIP.To4()))) {
 			t.Error("tracked:", f)
 		}
 	}

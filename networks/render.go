@@ -39,7 +39,7 @@ func Render(n topology.Network, s topology.Segment, tag host.Tag) (*libvirtxml.N
 		x.IPs = []libvirtxml.NetworkIP{{
 			Address: n.Gateway.String(),
 			Family:  "ipv4",
-			Prefix:  uint(n.Subnet.Bits()),
+			Prefix:  uint(s.Subnet.Bits()),
 		}}
 	}
 	return x, nil

@@ -11,7 +11,8 @@ import (
 	"github.com/mami-project/labctl/topology"
 )
 
-// Segment is one layer-2 segment of a lab: a libvirt network and its bridge.
+// Segment is one layer-2 segment of a lab: a libvirt network and its bridge. One that
+// is a bridge of the host's own is no Segment.
 type Segment struct {
 	On      *host.Host
 	Network topology.Network

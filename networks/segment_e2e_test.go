@@ -95,12 +95,12 @@ func TestSegments(t *testing.T) {
 				}
 			}
 			for _, s := range all {
-				if slices.ContainsFunc(used, s.Network.Subnet.Overlaps) {
-					t.Errorf("the lab's own %s is in %v", s.Network.Subnet, used)
+				if slices.ContainsFunc(used, s.Segment.Subnet.Overlaps) {
+					t.Errorf("the lab's own %s is in %v", s.Segment.Subnet, used)
 				}
 			}
-			if used, err = InUse(h, "another"); err != nil || !slices.Contains(used, all[0].Network.Subnet) {
-				t.Errorf("to another lab, %s is not in %v: %v", all[0].Network.Subnet, used, err)
+			if used, err = InUse(h, "another"); err != nil || !slices.Contains(used, all[0].Segment.Subnet) {
+				t.Errorf("to another lab, %s is not in %v: %v", all[0].Segment.Subnet, used, err)
 			}
 			sh(t, "ip link del u0")
 		})

@@ -58,7 +58,9 @@ func LinksOf(l topology.Lab) []string {
 	var names []string
 	for _, n := range l.Networks {
 		for _, s := range n.Segments {
-			names = append(names, s.Bridge)
+			if !s.Existing {
+				names = append(names, s.Bridge)
+			}
 		}
 		if n.Wire != nil {
 			names = append(names, n.Wire.Ends[0].Link, n.Wire.Ends[1].Link)
@@ -84,6 +86,9 @@ func ForeignNames(h *host.Host, l topology.Lab) (host.Unfits, error) {
 	}
 	for _, n := range l.Networks {
 		for _, s := range n.Segments {
+			if s.Existing {
+				continue
+			}
 			add(foreignLink(s.Bridge, s.MAC))
 			if h.Silent() == nil {
 				add(foreignNetwork(h, s.Object, l.Name))

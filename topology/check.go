@@ -50,9 +50,10 @@ var rules = []rule{
 	{"sides", eachNetwork(sides)},
 	{"uplink", eachNetwork(uplink)},
 	{"under-test", eachNetwork(underTest)},
+	{"subnets", eachNetwork(sideSubnets)},
 	{"mtu", eachNetwork(mtu)},
-	{"subnet", eachNetwork(subnet)},
-	{"subnet-size", eachNetwork(subnetSize)},
+	{"subnet", eachSubnet(subnet)},
+	{"subnet-size", eachSubnet(subnetSize)},
 	{"subnets-overlap", overlaps},
 
 	{"no-nodes", noNodes},
@@ -70,7 +71,8 @@ var rules = []rule{
 	{"nic-network-twice", eachNode(networkTwice)},
 	{"nic-side", eachNIC(nicSide)},
 	{"address", eachNIC(nicAddress)},
-	{"address-twice", eachNetwork(addressTwice)},
+	{"address-twice", eachSubnet(addressTwice)},
+	{"of-the-site", eachNetwork(ofTheSite)},
 	{"mirror", eachNIC(mirror)},
 	{"mirror-twice", eachNode(mirrorTwice)},
 	{"mirrored-twice", mirroredTwice},
@@ -82,7 +84,7 @@ var rules = []rule{
 	{"cable", eachNetwork(cable)},
 	{"mirror-shared", eachNIC(mirrorShared)},
 
-	{"later-network", eachNetwork(laterNetwork)},
+	{"impair", eachNetwork(impair)},
 }
 
 func eachNetwork(check func(*checker, *draftNetwork)) func(*checker) {
@@ -94,6 +96,14 @@ func eachNetwork(check func(*checker, *draftNetwork)) func(*checker) {
 			check(c, n)
 		}
 	}
+}
+
+func eachSubnet(check func(*checker, *draftSubnet)) func(*checker) {
+	return eachNetwork(func(c *checker, n *draftNetwork) {
+		for _, s := range n.subnets {
+			check(c, s)
+		}
+	})
 }
 
 func eachImage(check func(c *checker, name string, i ImageSpec)) func(*checker) {

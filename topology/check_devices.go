@@ -83,7 +83,9 @@ func uplinks(c *checker, n *draftNetwork) {
 			c.problem(p.to(side), fmt.Sprintf("%s has an uplink for unknown side %s", n.at, show(side)), meant(side, "sides", n.Sides))
 		case nic == "":
 			c.problem(p.to(side), fmt.Sprintf("%s names no NIC", p.to(side)), linkHint)
-		case !strings.HasPrefix(nic, "bridge:"):
+		case strings.HasPrefix(nic, UplinkBridge+":"):
+			c.checkBridge(p.to(side), n.bridgeOf(side))
+		default:
 			c.checkLink(p.to(side), nic)
 		}
 	}
@@ -110,7 +112,7 @@ func deviceTwice(c *checker) {
 
 // cable: where a node has a device of the host, something leads its frames to the others.
 func cable(c *checker, n *draftNetwork) {
-	if !n.sided() || n.Uplinks != nil || n.UnderTest == "external" {
+	if !n.sided() || n.Uplinks != nil {
 		return
 	}
 	for _, device := range n.nics {
@@ -129,10 +131,10 @@ func cable(c *checker, n *draftNetwork) {
 
 // mirrorShared: what is copied at an uplink is all that passes it.
 func mirrorShared(c *checker, n *draftNIC) {
-	if n.Mirror == nil || n.from == nil || len(n.from.measured()) != 1 {
+	from := n.copied
+	if from == nil {
 		return
 	}
-	from := n.from.measured()[0]
 	if n.capturePoint(c.Name).Kind != PointUplink {
 		return
 	}
@@ -147,16 +149,16 @@ func mirrorShared(c *checker, n *draftNIC) {
 
 // mirroredTwice finds a node whose frames two others are to receive.
 func mirroredTwice(c *checker) {
-	first := make(map[*draftNode]*draftNode)
+	first := make(map[*draftNIC]*draftNode)
 	for _, n := range c.nodes {
 		m := n.capture()
-		if m == nil || m.from == nil {
+		if m == nil || m.copied == nil {
 			continue
 		}
-		if other := first[m.from]; other != nil {
-			c.problem(m.at.to("mirror"), fmt.Sprintf("%s mirrors %s, which %s does already", n.at, m.from.at, other.at), "two mirrors of one node are not yet supported: capture in one of the two")
+		if other := first[m.copied]; other != nil {
+			c.problem(m.at.to("mirror"), fmt.Sprintf("%s mirrors %s, which %s does already", n.at, m.from.at, other.at), "two mirrors of one NIC are not yet supported: capture in one of the two")
 			continue
 		}
-		first[m.from] = n
+		first[m.copied] = n
 	}
 }

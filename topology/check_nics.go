@@ -40,7 +40,7 @@ func networkTwice(c *checker, n *draftNode) {
 			continue
 		}
 		for _, other := range n.nics[:i] {
-			if other.Mirror == nil && other.network == nic.network {
+			if other.Mirror == nil && other.network == nic.network && (!nic.joins() || other.Side == nic.Side) {
 				c.problem(nic.at, fmt.Sprintf("%s has two NICs on %s", n.at, nic.network.at), "two NICs of a node on one network are not yet supported: remove one, or add a network")
 				break
 			}
@@ -67,8 +67,11 @@ func nicAddress(c *checker, n *draftNIC) {
 	if n.Address == "" || n.network == nil || n.Mirror != nil {
 		return
 	}
+	if n.subnet == nil {
+		return // of an unknown side
+	}
 	p := n.at.to("address")
-	subnet, usable := n.network.usable()
+	subnet, usable := n.subnet.usable()
 	is := fmt.Sprintf("address %s of %s", show(n.Address), n.node.at)
 	leave := "choose another, or leave it out to have one chosen"
 	switch {
@@ -76,16 +79,16 @@ func nicAddress(c *checker, n *draftNIC) {
 		c.problem(p, is+" is not an address", "expected an IPv4 address without a prefix length, such as 10.7.1.40")
 	case !n.address.Is4():
 		c.later(p, "IPv6 ("+is+")", "expected an IPv4 address, such as 10.7.1.40")
-	case n.network.Subnet == "":
-		c.problem(p, fmt.Sprintf("%s is given, and %s has no subnet", is, n.network.at), "give the network the subnet which the address is in, or leave both out")
+	case n.subnet.text == "":
+		c.problem(p, fmt.Sprintf("%s is given, and %s has no subnet", is, n.subnet), "give the network the subnet which the address is in, or leave both out")
 	case !usable:
 	case !subnet.Contains(n.address):
-		c.problem(p, fmt.Sprintf("%s is outside %s, the subnet of %s", is, subnet, n.network.at), leave)
+		c.problem(p, fmt.Sprintf("%s is outside %s, the subnet of %s", is, subnet, n.subnet), leave)
 	case n.address == subnet.Addr():
 		c.problem(p, fmt.Sprintf("%s is that of the subnet %s itself", is, subnet), leave)
 	case n.address == broadcast(subnet):
 		c.problem(p, fmt.Sprintf("%s is the broadcast address of %s", is, subnet), leave)
-	case !n.network.sided() && n.address == gateway(subnet):
+	case n.subnet.hosts() && n.address == gateway(subnet):
 		c.problem(p, fmt.Sprintf("%s is the host's own on %s", is, n.network.at), leave)
 	}
 }
@@ -97,7 +100,7 @@ func mirror(c *checker, n *draftNIC) {
 	}
 	p := n.at.to("mirror")
 	from := show(n.Mirror.From)
-	const hint = "name a node with one NIC on a network with sides"
+	const hint = "name a node with a NIC on a network with sides"
 	switch {
 	case n.Mirror.From == "":
 		c.problem(p, fmt.Sprintf("%s names no node", p), hint)
@@ -105,13 +108,28 @@ func mirror(c *checker, n *draftNIC) {
 		c.problem(p, fmt.Sprintf("%s mirrors unknown node %s", n.node.at, from), meant(n.Mirror.From, "nodes", c.File.nodes))
 	case n.from == n.node:
 		c.problem(p, fmt.Sprintf("%s mirrors itself", n.node.at), "a node captures its own NIC by itself; name another node")
-	case len(n.from.measured()) > 1:
-		c.problem(p, fmt.Sprintf("%s mirrors node %s, which has %d NICs on networks with sides", n.node.at, from, len(n.from.measured())), hint)
 	case len(n.from.measured()) == 0 && n.from.capture() != nil:
 		c.problem(p, fmt.Sprintf("%s mirrors node %s, whose only measurement NIC is a mirror itself", n.node.at, from), fmt.Sprintf("mirror %s, where its frames come from", show(n.from.capture().Mirror.From)))
 	case len(n.from.measured()) == 0:
 		c.problem(p, fmt.Sprintf("%s mirrors node %s, which has no NIC on a network with sides", n.node.at, from), hint)
+	case len(n.mirrored()) > 1:
+		c.problem(p, fmt.Sprintf("%s mirrors node %s, which has %d NICs that it may mean", n.node.at, from, len(n.mirrored())), "say which: "+n.waysToSay())
+	case len(n.mirrored()) == 0:
+		c.problem(p, fmt.Sprintf("%s mirrors node %s, which has no such NIC", n.node.at, from), "expected "+n.waysToSay())
 	}
+}
+
+// waysToSay are the mirrors of one NIC each that the node named allows.
+func (c *draftNIC) waysToSay() string {
+	var ways []string
+	for _, m := range c.from.measured() {
+		way := fmt.Sprintf("mirror: {from: %s, network: %s", c.from.name, m.Network)
+		if m.joins() {
+			way += ", side: " + m.Side
+		}
+		ways = append(ways, way+"}")
+	}
+	return strings.Join(ways, " or ")
 }
 
 func mirrorTwice(c *checker, n *draftNode) {

@@ -23,17 +23,20 @@ func Decide(f File, inUse []netip.Prefix, chosen Chosen) (Lab, error) {
 	if err := d.capturePoints(); err != nil {
 		return Lab{}, err
 	}
-	for _, n := range d.networks {
-		if err := n.chooseAddresses(); err != nil {
-			return Lab{}, d.at(n.at, err)
+	for _, s := range d.subnets() {
+		if err := s.chooseAddresses(); err != nil {
+			return Lab{}, d.at(s.network.at, err)
 		}
+	}
+	for _, n := range d.networks {
 		l.Networks = append(l.Networks, d.decideNetwork(n))
 	}
 	d.givePorts(l.Networks)
-	reach := d.reach()
 	for _, n := range d.nodes {
-		l.Nodes = append(l.Nodes, d.decideNode(n, reach))
+		l.Nodes = append(l.Nodes, d.decideNode(n))
 	}
+	l.route()
+	l.letIn()
 	l.Images = d.ownImages(l.Nodes)
 	return l, nil
 }
@@ -42,55 +45,67 @@ func (d *draft) at(p path, err error) error {
 	return Problems{{d.source, d.lines.line(p), err.Error(), ""}}
 }
 
+// subnets are those of all networks.
+func (d *draft) subnets() []*draftSubnet {
+	var all []*draftSubnet
+	for _, n := range d.networks {
+		all = append(all, n.subnets...)
+	}
+	return all
+}
+
 // chooseSubnets gives each network that has none a subnet which overlaps no other.
 func (d *draft) chooseSubnets(inUse []netip.Prefix, chosen map[string]netip.Prefix) error {
 	taken := append([]netip.Prefix(nil), inUse...)
-	for _, n := range d.networks {
-		if !n.subnet.IsValid() {
-			n.subnet = chosen[n.name].Masked()
+	for _, s := range d.subnets() {
+		if !s.prefix.IsValid() {
+			s.prefix = chosen[s.key()].Masked()
 		}
-		if n.subnet.IsValid() {
-			taken = append(taken, n.subnet)
+		if s.prefix.IsValid() {
+			taken = append(taken, s.prefix)
 		}
 	}
-	for _, n := range d.networks {
-		if n.subnet.IsValid() {
+	for _, s := range d.subnets() {
+		if s.prefix.IsValid() {
 			continue
 		}
-		p, err := choose(d.Name, n.name, n.needs(), taken)
+		p, err := choose(d.Name, s.key(), s.needs(), taken)
 		if err != nil {
-			return d.at(n.at, fmt.Errorf("network %s needs %d addresses: %w", n.name, n.needs(), err))
+			return d.at(s.network.at, fmt.Errorf("network %s needs %d addresses: %w", s.key(), s.needs(), err))
 		}
-		n.subnet = p
+		s.prefix = p
 		taken = append(taken, p)
 	}
 	return nil
 }
 
-// needs is the number of addresses that the network must have room for.
-func (n *draftNetwork) needs() int {
-	if n.sided() {
-		return len(n.nics)
+// hosts says whether the host has an address of its own there, the first.
+func (s *draftSubnet) hosts() bool { return !s.network.sided() && s.network.bridgeOf("") == "" }
+
+// needs is the number of addresses that the subnet must have room for.
+func (s *draftSubnet) needs() int {
+	if s.hosts() {
+		return len(s.nics) + 1
 	}
-	return len(n.nics) + 1 // the host's
+	return len(s.nics)
 }
 
 // chooseAddresses gives each NIC that has none the next free address.
-func (n *draftNetwork) chooseAddresses() error {
-	if n.needs() > room(n.subnet.Bits()) {
-		return fmt.Errorf("network %s needs %d addresses: its subnet %s has %d", n.name, n.needs(), n.subnet, room(n.subnet.Bits()))
+func (s *draftSubnet) chooseAddresses() error {
+	if s.needs() > room(s.prefix.Bits()) {
+		return fmt.Errorf("network %s needs %d addresses: its subnet %s has %d", s.key(), s.needs(), s.prefix, room(s.prefix.Bits()))
 	}
-	taken := make(map[netip.Addr]bool, n.needs())
-	if !n.sided() {
-		taken[gateway(n.subnet)] = true
+	taken := make(map[netip.Addr]bool, s.needs())
+	if s.hosts() {
+		taken[gateway(s.prefix)] = true
 	}
-	for _, c := range n.nics {
+	for _, c := range s.nics {
 		if c.address.IsValid() {
 			taken[c.address] = true
 		}
 	}
-	next := gateway(n.subnet)
-	for _, c := range n.nics {
+	next := gateway(s.prefix)
+	for _, c := range s.nics {
 		if c.address.IsValid() {
 			continue
 		}
@@ -102,37 +117,30 @@ func (n *draftNetwork) chooseAddresses() error {
 	return nil
 }
 
-// reach is, for each network that is mirrored, the nodes which have a NIC on it.
-func (d *draft) reach() map[*draftNetwork][]string {
-	reach := make(map[*draftNetwork][]string)
-	for _, n := range d.nodes {
-		if c := n.capture(); c != nil && reach[c.network] == nil {
-			for _, on := range c.network.nics {
-				reach[c.network] = append(reach[c.network], on.node.name)
-			}
-		}
-	}
-	return reach
-}
-
 func (d *draft) decideNetwork(n *draftNetwork) Network {
 	lab := d.Name
-	out := Network{
-		Lab: lab, Name: n.name,
-		Subnet: n.subnet,
-		Chosen: n.Subnet == "",
-		MTU:    n.mtu(),
-	}
+	out := Network{Lab: lab, Name: n.name, MTU: n.mtu()}
 	if !n.sided() {
 		out.Uplink = cmp.Or(n.Uplink, UplinkNAT)
-		out.Gateway = gateway(n.subnet)
+		if n.bridgeOf("") != "" {
+			out.Uplink, out.Out = UplinkBridge, n.wayOut()
+		} else {
+			out.Gateway = gateway(n.subnets[0].prefix)
+		}
 		out.Segments = []Segment{n.segment(lab, "")}
 		return out
 	}
 	for _, side := range n.Sides {
 		out.Segments = append(out.Segments, n.segment(lab, side))
 	}
-	out.Wire = WireOf(lab, n.name, [2]string(n.Sides))
+	out.Under, out.Router = n.under()
+	if out.Under == UnderWire {
+		out.Wire = WireOf(lab, n.name, [2]string(n.Sides))
+		for i := range out.Wire.Ends {
+			out.Wire.Ends[i].Bridge = out.Segments[i].Bridge
+		}
+	}
+	out.Impair = n.impairments()
 	return out
 }
 
@@ -166,19 +174,23 @@ func (n *draftNetwork) names(side string) []string {
 }
 
 func (n *draftNetwork) segment(lab, side string) Segment {
-	names := n.names(side)
-	return Segment{
-		Uplink:  n.Uplinks[side],
-		Network: n.name, Side: side,
-		Object: ObjectName(lab, names...),
-		UUID:   UUID("network", lab, names...),
-		Bridge: LinkName("bridge", lab, names...),
-		MAC:    MAC("bridge", lab, names...),
-		MTU:    n.mtu(),
+	s := Segment{Network: n.name, Side: side, MTU: n.mtu()}
+	subnet := n.subnetOf(side)
+	s.Subnet, s.Chosen = subnet.prefix, subnet.text == ""
+	if bridge := n.bridgeOf(side); bridge != "" {
+		s.Bridge, s.Existing = bridge, true
+		return s
 	}
+	names := n.names(side)
+	s.Uplink = n.Uplinks[side]
+	s.Object = ObjectName(lab, names...)
+	s.UUID = UUID("network", lab, names...)
+	s.Bridge = LinkName("bridge", lab, names...)
+	s.MAC = MAC("bridge", lab, names...)
+	return s
 }
 
-func (d *draft) decideNode(n *draftNode, reach map[*draftNetwork][]string) Node {
+func (d *draft) decideNode(n *draftNode) Node {
 	out := Node{
 		Lab: d.Name, Name: n.name,
 		Object:    ObjectName(d.Name, n.name),
@@ -187,6 +199,7 @@ func (d *draft) decideNode(n *draftNode, reach map[*draftNetwork][]string) Node 
 		CPUs:      1,
 		MemoryMiB: int(size(n.Memory, "512MiB") >> 20),
 		DiskBytes: size(n.Disk, "5GiB"),
+		Forward:   n.Forward,
 		Services:  n.Services,
 	}
 	if n.CPUs != nil {
@@ -200,19 +213,23 @@ func (d *draft) decideNode(n *draftNode, reach map[*draftNetwork][]string) Node 
 	routed := false
 	for _, c := range n.nics {
 		nic := d.decideNIC(c)
-		if c.Mirror == nil && c.network.nat() && !routed {
-			nic.Gateway, routed = gateway(c.network.subnet), true
+		if c.Mirror == nil && !routed {
+			nic.Gateway = c.network.wayOut()
+			routed = nic.Gateway.IsValid()
 		}
+		out.Forward = out.Forward || c.Mirror == nil && c.joins()
 		out.NICs = append(out.NICs, nic)
 	}
-	if c := n.capture(); c != nil {
-		for _, other := range reach[c.network] {
-			if other != n.name {
-				out.Reaches = append(out.Reaches, other)
-			}
-		}
-	}
 	return out
+}
+
+// wayOut is where the network's nodes reach what is outside the lab; the zero Addr where they do not.
+func (n *draftNetwork) wayOut() netip.Addr {
+	if n.nat() {
+		return gateway(n.subnets[0].prefix)
+	}
+	outside, _ := netip.ParseAddr(n.Gateway)
+	return outside
 }
 
 func (d *draft) decideNIC(c *draftNIC) NIC {
@@ -226,9 +243,12 @@ func (d *draft) decideNIC(c *draftNIC) NIC {
 	}
 	if c.Mirror != nil {
 		out.Mirror, out.Point = c.from.name, c.point
+		if c.copied.joins() {
+			out.Side = c.copied.Side
+		}
 		return out
 	}
-	out.Address = netip.PrefixFrom(c.address, c.network.subnet.Bits())
+	out.Address = netip.PrefixFrom(c.address, c.subnet.prefix.Bits())
 	out.Offloads = !c.network.sided()
 	if p := c.Passthrough; p != nil {
 		out.Host = HostDevice{PCI: cmp.Or(p.Device, c.device.Address), PF: p.PF, Macvtap: p.Macvtap, Take: p.Take}
@@ -238,7 +258,7 @@ func (d *draft) decideNIC(c *draftNIC) NIC {
 	}
 	switch out.Kind {
 	case KindVirtio:
-		out.Bridge = LinkName("bridge", lab, c.network.names(c.Side)...)
+		out.Bridge = cmp.Or(c.network.bridgeOf(c.Side), LinkName("bridge", lab, c.network.names(c.Side)...))
 	case KindFunction:
 		out.Link, out.MAC = "", c.device.MAC
 	case KindVF:

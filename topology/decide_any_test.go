@@ -72,12 +72,14 @@ func TestDecide(t *testing.T) {
 			seen[id.String()] = true
 		}
 		for i, n := range l.Networks {
-			if _, overlaps := overlap(n.Subnet, inUse); n.Chosen && overlaps {
-				rt.Fatalf("%s is in use", n.Subnet)
-			}
-			for _, other := range l.Networks[:i] {
-				if n.Subnet.Overlaps(other.Subnet) {
-					rt.Fatalf("%s overlaps %s", n.Subnet, other.Subnet)
+			for k, subnet := range n.Subnets() {
+				if _, overlaps := overlap(subnet, inUse); n.Segments[k].Chosen && overlaps {
+					rt.Fatalf("%s is in use", subnet)
+				}
+				for _, other := range l.Networks[:i] {
+					if _, overlaps := overlap(subnet, other.Subnets()); overlaps {
+						rt.Fatalf("%s overlaps one of %s", subnet, other.Subnets())
+					}
 				}
 			}
 			for _, s := range n.Segments {
@@ -107,8 +109,9 @@ func TestDecide(t *testing.T) {
 				}
 				once(c.Address.Addr())
 				network, _ := l.Network(c.Network)
-				if !network.Subnet.Contains(c.Address.Addr()) || c.Address.Addr() == broadcast(network.Subnet) || c.Address.Addr() == network.Subnet.Addr() {
-					rt.Fatalf("%s is no host of %s", c.Address, network.Subnet)
+				on, _ := network.Segment(c.Side)
+				if subnet := on.Subnet; !subnet.Contains(c.Address.Addr()) || c.Address.Addr() == broadcast(subnet) || c.Address.Addr() == subnet.Addr() {
+					rt.Fatalf("%s is no host of %s", c.Address, subnet)
 				}
 			}
 		}
@@ -131,7 +134,7 @@ func manyNodes(nodes int) []byte {
 
 func TestManyNodes(t *testing.T) {
 	l := decided(t, string(manyNodes(2_000)))
-	if got := l.Networks[0].Subnet.Bits(); got != 21 {
+	if got := l.Networks[0].Segments[0].Subnet.Bits(); got != 21 {
 		t.Errorf("2,001 addresses got a /%d", got)
 	}
 }

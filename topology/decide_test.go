@@ -89,7 +89,7 @@ func TestDefaults(t *testing.T) {
 	if l.Accel != "auto" || a.Image != "debian" || a.CPUs != 1 || a.MemoryMiB != 512 || a.DiskBytes != 5<<30 {
 		t.Errorf("got %+v", a)
 	}
-	if n := l.Networks[0]; n.Uplink != "nat" || n.MTU != 1500 || !n.Chosen || n.Subnet.Bits() != 24 || n.Gateway != n.Subnet.Addr().Next() {
+	if n := l.Networks[0]; n.Uplink != "nat" || n.MTU != 1500 || !n.Segments[0].Chosen || n.Segments[0].Subnet.Bits() != 24 || n.Gateway != n.Segments[0].Subnet.Addr().Next() {
 		t.Errorf("got %+v", n)
 	}
 	if n := l.Networks[1]; n.Uplink != "" || n.Gateway.IsValid() || n.Wire == nil {
@@ -114,7 +114,7 @@ nodes:
 	if set.Accel != "tcg" || n.Image != "debian" || set.Nodes[1].Image != "debian-slim" || n.CPUs != 3 || n.MemoryMiB != 2048 || n.DiskBytes != 16<<40 {
 		t.Errorf("got %+v", n)
 	}
-	if a := set.Networks[0]; a.Uplink != "none" || a.MTU != 9000 || a.Segments[0].MTU != 9000 || n.NICs[0].MTU != 9000 || a.Chosen {
+	if a := set.Networks[0]; a.Uplink != "none" || a.MTU != 9000 || a.Segments[0].MTU != 9000 || n.NICs[0].MTU != 9000 || a.Segments[0].Chosen {
 		t.Errorf("got %+v", a)
 	}
 	if n.NICs[0].Gateway.IsValid() || !n.NICs[1].Gateway.IsValid() || n.NICs[2].Gateway.IsValid() {
@@ -159,8 +159,8 @@ func TestChosenSubnetsStay(t *testing.T) {
 	chosen := Chosen{Subnets: map[string]netip.Prefix{}}
 	var own []netip.Prefix
 	for _, n := range first.Networks {
-		chosen.Subnets[n.Name] = n.Subnet
-		own = append(own, n.Subnet)
+		chosen.Subnets[n.Name] = n.Segments[0].Subnet
+		own = append(own, n.Segments[0].Subnet)
 	}
 	again, err := Decide(f, own, chosen)
 	if err != nil {
@@ -174,8 +174,8 @@ func TestChosenSubnetsStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, n := range other.Networks {
-		if p, overlaps := overlap(n.Subnet, own); overlaps {
-			t.Errorf("%s overlaps %s, which is in use", n.Subnet, p)
+		if p, overlaps := overlap(n.Segments[0].Subnet, own); overlaps {
+			t.Errorf("%s overlaps %s, which is in use", n.Segments[0].Subnet, p)
 		}
 	}
 	_, err = Decide(f, nil, Chosen{Subnets: map[string]netip.Prefix{"control": netip.MustParsePrefix("10.0.0.0/31")}})
@@ -199,7 +199,7 @@ func TestNoSubnetLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := []string{l.Networks[0].Subnet.String(), l.Networks[1].Subnet.String()}
+	got := []string{l.Networks[0].Segments[0].Subnet.String(), l.Networks[1].Segments[0].Subnet.String()}
 	slices.Sort(got)
 	if diff := cmp.Diff([]string{"192.168.254.0/24", "192.168.255.0/24"}, got); diff != "" {
 		t.Error(diff)

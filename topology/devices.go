@@ -42,7 +42,7 @@ func (d *draft) capturePoints() error {
 				continue
 			}
 			c.point = c.capturePoint(d.Name)
-			from := c.from.measured()[0]
+			from := c.copied
 			if c.point.Kind == "" && from.device.Address != "" { // one that is not found yet may have a representor
 				return Problems{{d.source, d.lines.line(c.at.to("mirror")), d.nowhere(c, from), waysToCapture(from)}}
 			}
@@ -54,8 +54,11 @@ func (d *draft) capturePoints() error {
 // capturePoint is where the frames of the mirrored NIC can be copied; the zero
 // CapturePoint where they pass the host nowhere. What was named for it goes first.
 func (c *draftNIC) capturePoint(lab string) CapturePoint {
-	from := c.from.measured()[0]
+	from := c.copied
 	uplink := from.network.Uplinks[from.Side]
+	if bridge := from.network.bridgeOf(from.Side); bridge != "" {
+		uplink = "" // whose frames are others' too
+	}
 	switch kind := from.kind(); {
 	case c.Mirror.Port != "":
 		return CapturePoint{PointPort, c.Mirror.Port}
@@ -91,7 +94,7 @@ func (d *draft) givePorts(ns []Network) {
 		if c == nil || c.Mirror.Port == "" {
 			continue
 		}
-		from := c.from.measured()[0]
+		from := c.copied
 		for i := range ns {
 			for k := range ns[i].Segments {
 				if s := &ns[i].Segments[k]; s.Network == from.network.name && s.Side == from.Side {
@@ -113,7 +116,9 @@ func (d *draft) uses() []use {
 	}
 	for _, n := range d.networks {
 		for _, side := range n.Sides {
-			add(n.at.to("uplinks", side), n.Uplinks[side])
+			if n.bridgeOf(side) == "" { // one that several networks may be on
+				add(n.at.to("uplinks", side), n.Uplinks[side])
+			}
 		}
 	}
 	for _, n := range d.nodes {

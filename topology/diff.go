@@ -2,6 +2,7 @@ package topology
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -24,21 +25,39 @@ func (l Lab) facts() []fact {
 }
 
 func (n Network) facts() []fact {
-	var sides, uplinks []string
-	if n.Sided() {
-		for _, s := range n.Segments {
-			sides = append(sides, s.Side)
-			if s.Uplink != "" {
-				uplinks = append(uplinks, s.Side+" by "+s.Uplink)
+	var sides, uplinks, impaired []string
+	uplink, wayOut := n.Uplink, ""
+	if n.Out.IsValid() {
+		wayOut = n.Out.String()
+	}
+	for _, s := range n.Segments {
+		if !n.Sided() {
+			if s.Existing {
+				uplink += " " + s.Bridge
 			}
+			continue
+		}
+		sides = append(sides, s.Side)
+		if s.Uplink != "" {
+			uplinks = append(uplinks, s.Side+" by "+s.Uplink)
+		} else if s.Existing {
+			uplinks = append(uplinks, s.Side+" on bridge "+s.Bridge)
+		}
+	}
+	for _, d := range n.Directions() {
+		if !d.Impair.IsZero() {
+			impaired = append(impaired, d.String()+": "+d.Impair.String())
 		}
 	}
 	return []fact{
-		{"subnet", n.Subnet.String()},
-		{"uplink", n.Uplink},
+		{"subnet", join(n.Subnets(), netip.Prefix.String)},
+		{"uplink", uplink},
+		{"gateway", wayOut},
 		{"sides", strings.Join(sides, ", ")},
+		{"under-test", strings.TrimSpace(n.Under + " " + n.Router)},
 		{"uplinks", strings.Join(uplinks, ", ")},
 		{"mtu", fmt.Sprint(n.MTU)},
+		{"impair", strings.Join(impaired, "; ")},
 	}
 }
 
@@ -58,6 +77,7 @@ func (n Node) facts() []fact {
 		{"cpus", fmt.Sprint(n.CPUs)},
 		{"memory", fmt.Sprintf("%d MiB", n.MemoryMiB)},
 		{"disk", fmt.Sprintf("%d MiB", n.DiskBytes>>20)},
+		{"forward", fmt.Sprint(n.Forward)},
 		{"services", strings.Join(n.Services, ", ")},
 		{"publish", join(n.Publish, Publish.String)},
 		{"nics", join(n.NICs, NIC.text)},

@@ -1,7 +1,10 @@
 package topology
 
 import (
+	"cmp"
+	"fmt"
 	"net/netip"
+	"strings"
 )
 
 // draft is a File with its texts parsed and its references followed: what the
@@ -16,10 +19,20 @@ type draft struct {
 
 type draftNetwork struct {
 	NetworkSpec
-	name   string
-	at     path
-	subnet netip.Prefix
-	nics   []*draftNIC // addressed ones on it
+	name    string
+	at      path
+	subnets []*draftSubnet // one, or one a side where a node joins these
+	nics    []*draftNIC    // addressed ones on it
+}
+
+// draftSubnet is the subnet of a network, or of one of its sides.
+type draftSubnet struct {
+	network *draftNetwork
+	side    string // "" where it is the whole network's
+	at      path   // where it stands in the file
+	text    string // as it stands there
+	prefix  netip.Prefix
+	nics    []*draftNIC
 }
 
 type draftNode struct {
@@ -34,13 +47,84 @@ type draftNIC struct {
 	node    *draftNode
 	at      path
 	network *draftNetwork // of the mirrored NIC on a capture NIC
+	subnet  *draftSubnet  // nil on a capture NIC
 	from    *draftNode    // the node whose NIC is mirrored
+	copied  *draftNIC     // that NIC; nil where it cannot be told which
 	address netip.Addr
 	device  Device       // that it is, once it is found on the host
 	point   CapturePoint // of a capture NIC
 }
 
 func (n *draftNetwork) sided() bool { return n.Sides != nil }
+
+// under is what joins the network's sides; "" where it has none. router is the node's
+// name where one does.
+func (n *draftNetwork) under() (what, router string) {
+	if !n.sided() {
+		return "", ""
+	}
+	if name, ok := strings.CutPrefix(n.UnderTest, UnderNode+":"); ok {
+		return UnderNode, name
+	}
+	return cmp.Or(n.UnderTest, UnderWire), ""
+}
+
+// bridgeOf is the bridge of the host that a side is, or a network without sides; "" where labctl makes one.
+func (n *draftNetwork) bridgeOf(side string) string {
+	uplink := n.Uplink
+	if n.sided() {
+		uplink = n.Uplinks[side]
+	}
+	name, _ := strings.CutPrefix(uplink, UplinkBridge+":")
+	if name == uplink {
+		return ""
+	}
+	return name
+}
+
+// subnetOf is the subnet that a side's NICs are in; nil where the side is not known.
+func (n *draftNetwork) subnetOf(side string) *draftSubnet {
+	for _, s := range n.subnets {
+		if s.side == "" || s.side == side {
+			return s
+		}
+	}
+	return nil
+}
+
+// draftSubnets are the network's.
+func (n *draftNetwork) draftSubnets() []*draftSubnet {
+	if under, _ := n.under(); under != UnderNode {
+		return []*draftSubnet{newSubnet(n, "", n.at.to("subnet"), n.Subnet)}
+	}
+	var all []*draftSubnet
+	for _, side := range n.Sides {
+		all = append(all, newSubnet(n, side, n.at.to("subnets", side), n.Subnets[side]))
+	}
+	return all
+}
+
+func newSubnet(n *draftNetwork, side string, at path, text string) *draftSubnet {
+	s := &draftSubnet{network: n, side: side, at: at, text: text}
+	s.prefix, _ = netip.ParsePrefix(text)
+	return s
+}
+
+// key is what the subnet is called where it was chosen: NETWORK, or NETWORK/SIDE.
+func (s *draftSubnet) key() string {
+	if s.side == "" {
+		return s.network.name
+	}
+	return s.network.name + "/" + s.side
+}
+
+// String names it in messages.
+func (s *draftSubnet) String() string {
+	if s.side == "" {
+		return s.network.at.String()
+	}
+	return fmt.Sprintf("side %s of %s", s.side, s.network.at)
+}
 
 // nat says whether the network reaches what is outside the lab.
 func (n *draftNetwork) nat() bool {
@@ -66,7 +150,7 @@ func newDraft(f File) *draft {
 	}
 	for _, name := range f.networks {
 		n := &draftNetwork{NetworkSpec: f.Networks[name], name: name, at: path{"networks", name}}
-		n.subnet, _ = netip.ParsePrefix(n.Subnet)
+		n.subnets = n.draftSubnets()
 		d.networks = append(d.networks, n)
 		d.network[name] = n
 	}
@@ -76,9 +160,7 @@ func newDraft(f File) *draft {
 			c := &draftNIC{NICSpec: s, node: n, at: n.at.to("nics", i)}
 			c.address, _ = netip.ParseAddr(s.Address)
 			if s.Mirror == nil {
-				if c.network = d.network[s.Network]; c.network != nil {
-					c.network.nics = append(c.network.nics, c)
-				}
+				c.join(d.network[s.Network])
 			}
 			n.nics = append(n.nics, c)
 		}
@@ -90,14 +172,47 @@ func newDraft(f File) *draft {
 			if c.Mirror == nil {
 				continue
 			}
-			if c.from = d.node[c.Mirror.From]; c.from != nil {
-				if m := c.from.measured(); len(m) == 1 {
-					c.network = m[0].network
-				}
+			if c.from = d.node[c.Mirror.From]; c.from == nil {
+				continue
+			}
+			if m := c.mirrored(); len(m) == 1 {
+				c.copied, c.network = m[0], m[0].network
 			}
 		}
 	}
 	return d
+}
+
+// join puts the NIC on a network, and in the subnet of its side.
+func (c *draftNIC) join(n *draftNetwork) {
+	if n == nil {
+		return
+	}
+	c.network = n
+	n.nics = append(n.nics, c)
+	if c.subnet = n.subnetOf(c.Side); c.subnet != nil {
+		c.subnet.nics = append(c.subnet.nics, c)
+	}
+}
+
+// mirrored are the NICs that a capture NIC's mirror may mean.
+func (c *draftNIC) mirrored() []*draftNIC {
+	var found []*draftNIC
+	for _, m := range c.from.measured() {
+		if (c.Mirror.Network == "" || c.Mirror.Network == m.Network) && (c.Mirror.Side == "" || c.Mirror.Side == m.Side) {
+			found = append(found, m)
+		}
+	}
+	return found
+}
+
+// joins says whether the NIC is one of the node's that is between the network's sides.
+func (c *draftNIC) joins() bool {
+	if c.network == nil {
+		return false
+	}
+	_, router := c.network.under()
+	return router == c.node.name
 }
 
 // capture is the node's capture NIC; nil if it has none.
@@ -114,6 +229,9 @@ func (n *draftNode) capture() *draftNIC {
 func (c *draftNIC) names() []string {
 	if c.Mirror != nil {
 		return []string{c.node.name, c.network.name, "mirror"}
+	}
+	if c.joins() {
+		return []string{c.node.name, c.network.name, c.Side}
 	}
 	return []string{c.node.name, c.network.name}
 }

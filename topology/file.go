@@ -39,21 +39,30 @@ type ImageSpec struct {
 // network under test between them.
 type NetworkSpec struct {
 	Subnet    string                `yaml:"subnet" jsonschema:"title=subnet,description=IPv4 prefix; chosen among those free on the host when left out.,example=10.7.1.0/24"`
-	Subnets   map[string]string     `yaml:"subnets" jsonschema:"title=subnets,description=Not yet supported: one subnet a side where a node joins the sides."`
-	Uplink    string                `yaml:"uplink" jsonschema:"title=uplink,description=How a network without sides reaches what is outside the lab: nat or none.,enum=nat,enum=none,default=nat"`
+	Subnets   map[string]string     `yaml:"subnets" jsonschema:"title=subnets,description=IPv4 prefix by side where a node joins the sides; each is chosen among those free on the host when left out."`
+	Uplink    string                `yaml:"uplink" jsonschema:"title=uplink,description=How a network without sides reaches what is outside the lab: nat or none; or bridge:NAME: the network is that bridge of the host.,pattern=^(nat|none|bridge:.+)$,default=nat"`
+	Gateway   string                `yaml:"gateway" jsonschema:"title=gateway,description=Default route of the nodes on a bridge of the host; none when left out.,format=ipv4"`
 	Sides     []string              `yaml:"sides" jsonschema:"title=sides,description=The two segments which the network under test joins.,minItems=2,maxItems=2,uniqueItems=true"`
-	UnderTest string                `yaml:"under-test" jsonschema:"title=network under test,description=What joins the two sides: wire (a cable).,enum=wire,default=wire"`
+	UnderTest string                `yaml:"under-test" jsonschema:"title=network under test,description=What joins the two sides: wire (a cable) or node:NAME (a node that forwards between them) or external (whatever the two uplinks lead to).,pattern=^(wire|external|node:.+)$,default=wire"`
 	MTU       *int                  `yaml:"mtu" jsonschema:"title=MTU,description=Bytes of the largest IP packet.,minimum=576,maximum=9216,default=1500"`
-	Uplinks   map[string]string     `yaml:"uplinks" jsonschema:"title=uplinks,description=A NIC of the host by side: it joins that side's segment as the far end of a passthrough NIC's cable. It is given back as it was."`
-	Impair    map[string]Impairment `yaml:"impair" jsonschema:"title=impairments,description=Not yet supported: rate and delay and loss by direction."`
+	Uplinks   map[string]string     `yaml:"uplinks" jsonschema:"title=uplinks,description=A NIC of the host by side: it joins that side's segment as the far end of a passthrough NIC's cable and is given back as it was; or bridge:NAME: the side is that bridge of the host."`
+	Impair    map[string]Impairment `yaml:"impair" jsonschema:"title=impairments,description=What the network under test does to frames by direction: SIDE->SIDE."`
 }
 
-// Impairment is what one direction of a wire does to its frames.
+// Impairment is what one direction of the network under test does to its frames.
 type Impairment struct {
-	Rate   string `yaml:"rate" jsonschema:"title=rate,description=Bits a second.,pattern=^[0-9]+(\\.[0-9]+)?[kmg]?bit$,example=50mbit"`
-	Delay  string `yaml:"delay" jsonschema:"title=delay,description=Time a frame is held.,pattern=^[0-9]+(\\.[0-9]+)?(us|ms|s)$,example=92ms"`
-	Jitter string `yaml:"jitter" jsonschema:"title=jitter,description=Spread of the delay.,pattern=^[0-9]+(\\.[0-9]+)?(us|ms|s)$,example=2ms"`
-	Loss   string `yaml:"loss" jsonschema:"title=loss,description=Share of frames lost.,pattern=^[0-9]+(\\.[0-9]+)?%$,example=0.025%"`
+	Profile      string `yaml:"profile" jsonschema:"title=profile,description=Values by name that those beside it change: labctl impair profiles lists them."`
+	Rate         string `yaml:"rate" jsonschema:"title=rate,description=Bits a second of Ethernet frames.,pattern=^[0-9]+(\\.[0-9]+)?[kmg]?bit$,example=50mbit"`
+	Delay        string `yaml:"delay" jsonschema:"title=delay,description=Time a frame is held.,pattern=^[0-9]+(\\.[0-9]+)?(us|ms|s)$,example=92ms"`
+	Jitter       string `yaml:"jitter" jsonschema:"title=jitter,description=Spread of the delay; frames may overtake each other.,pattern=^[0-9]+(\\.[0-9]+)?(us|ms|s)$,example=2ms"`
+	Distribution string `yaml:"distribution" jsonschema:"title=distribution,description=How the delay spreads.,enum=uniform,enum=normal,enum=pareto,enum=paretonormal,default=normal"`
+	Loss         string `yaml:"loss" jsonschema:"title=loss,description=Share of frames lost.,pattern=^[0-9]+(\\.[0-9]+)?%$,example=0.025%"`
+	Burst        string `yaml:"loss-burst" jsonschema:"title=bursts of loss,description=How many frames in a row are lost on average (Gilbert's model); each on its own when left out.,pattern=^[0-9]+(\\.[0-9]+)?$,example=5"`
+	Duplicate    string `yaml:"duplicate" jsonschema:"title=duplication,description=Share of frames that come twice.,pattern=^[0-9]+(\\.[0-9]+)?%$"`
+	Reorder      string `yaml:"reorder" jsonschema:"title=reordering,description=Share of frames that are not held for the delay and so overtake others.,pattern=^[0-9]+(\\.[0-9]+)?%$"`
+	Corrupt      string `yaml:"corrupt" jsonschema:"title=corruption,description=Share of frames in which a bit is changed.,pattern=^[0-9]+(\\.[0-9]+)?%$"`
+	Queue        string `yaml:"queue" jsonschema:"title=queue,description=Bytes that wait for the rate; rate times the delay of both directions when left out.,pattern=^[0-9]+(\\.[0-9]+)?[KM]iB$,example=256KiB"`
+	AQM          string `yaml:"aqm" jsonschema:"title=queue management,description=How that queue is kept.,enum=fifo,enum=fq_codel,enum=pie,default=fifo"`
 }
 
 // NodeSpec is one machine.
@@ -63,6 +72,7 @@ type NodeSpec struct {
 	Memory   string    `yaml:"memory" jsonschema:"title=memory,description=With its unit: MiB or GiB or TiB.,pattern=^[0-9]+(MiB|GiB|TiB)$,default=512MiB"`
 	Disk     string    `yaml:"disk" jsonschema:"title=disk,description=Size with its unit: MiB or GiB or TiB; the file system fills it.,pattern=^[0-9]+(MiB|GiB|TiB)$,default=5GiB"`
 	NICs     []NICSpec `yaml:"nics" jsonschema:"required,title=network interfaces,description=In the order the guest finds them.,minItems=1"`
+	Forward  bool      `yaml:"forward" jsonschema:"title=forward,description=It forwards packets between its networks with sides as the node of under-test: does.,default=false"`
 	Services []string  `yaml:"services" jsonschema:"title=services,description=Started at boot beside those of every node.,uniqueItems=true,enum=influxdb"`
 	Publish  []string  `yaml:"publish" jsonschema:"title=published ports,description=HOST:NODE or ADDRESS:HOST:NODE and /udp where it is not TCP: ports of the host which lead to ports of the node.,pattern=^([0-9.]+:)?[0-9]+:[0-9]+(/(tcp|udp))?$"`
 }
@@ -88,6 +98,8 @@ type Passthrough struct {
 
 // MirrorSpec is what a capture NIC receives: a node's name, or a map.
 type MirrorSpec struct {
-	From string `yaml:"from,scalar" jsonschema:"required,title=from,description=The node whose measurement NIC is copied."`
-	Port string `yaml:"port" jsonschema:"title=port,description=NIC of the host into which a switch's mirror port or an optical tap feeds the copy. It is given back as it was."`
+	From    string `yaml:"from,scalar" jsonschema:"required,title=from,description=The node whose measurement NIC is copied."`
+	Network string `yaml:"network" jsonschema:"title=network,description=The network of that NIC where the node has several with sides."`
+	Side    string `yaml:"side" jsonschema:"title=side,description=The side of that NIC where the node is on both."`
+	Port    string `yaml:"port" jsonschema:"title=port,description=NIC of the host into which a switch's mirror port or an optical tap feeds the copy. It is given back as it was."`
 }

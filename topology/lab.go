@@ -3,6 +3,7 @@ package topology
 import (
 	"net"
 	"net/netip"
+	"slices"
 )
 
 // Lab is a lab as decided: every name, address and size is settled, so nothing
@@ -24,8 +25,16 @@ const (
 
 // How a network without sides reaches what is outside the lab.
 const (
-	UplinkNAT  = "nat"  // routed by the host, behind the host's addresses
-	UplinkNone = "none" // the host and the lab's nodes only
+	UplinkNAT    = "nat"    // routed by the host, behind the host's addresses
+	UplinkNone   = "none"   // the host and the lab's nodes only
+	UplinkBridge = "bridge" // it is a bridge of the host, with whoever else is on that
+)
+
+// What joins the two sides of a network.
+const (
+	UnderWire     = "wire"     // a veth pair between their bridges
+	UnderNode     = "node"     // a node that forwards between them
+	UnderExternal = "external" // nothing of labctl's: their uplinks lead to it
 )
 
 // ServiceInfluxDB is InfluxDB 1.x, serving http on port 8086.
@@ -35,24 +44,73 @@ const ServiceInfluxDB = "influxdb"
 // network under test between them.
 type Network struct {
 	Lab, Name string
-	Subnet    netip.Prefix
-	Chosen    bool       // the file left Subnet open
-	Gateway   netip.Addr // the host's own address; the zero Addr on a network with sides
-	Uplink    string     // UplinkNAT or UplinkNone; "" on a network with sides
-	MTU       int        // bytes of an IP packet
-	Segments  []Segment  // one, or one a side
-	Wire      *Wire      // what joins two sides; nil on a network without sides
+	Gateway   netip.Addr        // the host's own address; the zero Addr with sides and on a bridge of the host
+	Out       netip.Addr        // the nodes' default route on a bridge of the host; the zero Addr where they have none, and elsewhere
+	Uplink    string            // UplinkNAT, UplinkNone or UplinkBridge; "" on a network with sides
+	Under     string            // UnderWire, UnderNode or UnderExternal; "" without sides
+	MTU       int               // bytes of an IP packet
+	Segments  []Segment         // one, or one a side
+	Wire      *Wire             // UnderWire: what joins the sides
+	Router    string            // UnderNode: the node between them
+	Impair    map[string]Impair // by direction, "SIDE->SIDE"; those without are as they are
 }
 
 // Sided says whether the network has sides with the network under test between them.
-func (n Network) Sided() bool { return n.Wire != nil }
+func (n Network) Sided() bool { return n.Under != "" }
 
-// Segment is one layer-2 segment: a bridge of the host, kept by libvirt.
+// Subnets are the network's: one, or one a side where a node joins these.
+func (n Network) Subnets() []netip.Prefix {
+	var all []netip.Prefix
+	for _, s := range n.Segments {
+		if !slices.Contains(all, s.Subnet) {
+			all = append(all, s.Subnet)
+		}
+	}
+	return all
+}
+
+// Segment returns that of a side; "" is the one of a network without sides.
+func (n Network) Segment(side string) (Segment, bool) {
+	for _, s := range n.Segments {
+		if s.Side == side {
+			return s, true
+		}
+	}
+	return Segment{}, false
+}
+
+// Direction is one way through the network under test.
+type Direction struct {
+	From, To string // sides
+	Impair   Impair // the zero Impair where frames pass as they are
+}
+
+// String is the direction as a file names it, "client->server".
+func (d Direction) String() string { return d.From + "->" + d.To }
+
+// Directions are the ways through the network under test that labctl can impair;
+// none on a network without sides, or where what is under test is none of the lab's.
+func (n Network) Directions() []Direction {
+	if n.Under != UnderWire && n.Under != UnderNode {
+		return nil
+	}
+	a, b := n.Segments[0].Side, n.Segments[1].Side
+	ds := []Direction{{From: a, To: b}, {From: b, To: a}}
+	for i := range ds {
+		ds[i].Impair = n.Impair[ds[i].String()]
+	}
+	return ds
+}
+
+// Segment is one layer-2 segment: a bridge of the host, kept by libvirt or the host's own.
 type Segment struct {
 	Network, Side string // Side is "" on a network without sides
+	Subnet        netip.Prefix
+	Chosen        bool   // the file left Subnet open
+	Bridge        string // the host's link
+	Existing      bool   // the bridge is the host's own: labctl neither makes nor changes it, and what follows is not set
 	Object        string // libvirt's name of it
 	UUID          string
-	Bridge        string // the host's link
 	MAC           net.HardwareAddr
 	MTU           int
 	Uplink        string   // the host's NIC that joins it; "" where none does
@@ -84,6 +142,7 @@ type Node struct {
 	MemoryMiB int
 	DiskBytes int64
 	NICs      []NIC
+	Forward   bool      // between its NICs on networks with sides
 	Services  []string  // units started at boot beside those of every node
 	Publish   []Publish // ports reachable from outside the lab
 	Reaches   []string  // nodes it logs into by ssh without a prompt
@@ -111,11 +170,12 @@ const ConfigureAgent = "agent"
 
 // NIC is one network interface of a node.
 type NIC struct {
-	Network, Side string // Network is that of the mirrored NIC on a capture NIC
+	Network, Side string // Network is that of the mirrored NIC on a capture NIC, and Side where the mirrored node is on both
 	Kind          string // KindVirtio, KindFunction, KindVF or KindMacvtap
 	MAC           net.HardwareAddr
 	Address       netip.Prefix // the zero Prefix on a capture NIC
 	Gateway       netip.Addr   // default route; the zero Addr where there is none
+	Routes        []Route      // through the lab's nodes that forward
 	MTU           int
 	Link          string       // the host's end of it (a tap or a macvtap); "" on a PCI device
 	Bridge        string       // the bridge Link is plugged into; "" where it is in none
@@ -123,6 +183,12 @@ type NIC struct {
 	Mirror        string       // the node whose NIC on Network is copied into this one; "" elsewhere
 	Point         CapturePoint // where the copy is taken; the zero CapturePoint elsewhere
 	Offloads      bool         // false on measurement and capture NICs: frames as on the wire
+}
+
+// Route is how a node reaches a subnet that it has no NIC on.
+type Route struct {
+	To  netip.Prefix
+	Via netip.Addr // of a node that forwards, on the subnet of the NIC
 }
 
 // What a NIC is to its node.
@@ -159,7 +225,7 @@ const (
 
 // Chosen is what was chosen and found on the host when the lab was made: it stays for its life.
 type Chosen struct {
-	Subnets map[string]netip.Prefix // by network
+	Subnets map[string]netip.Prefix // by network, or by NETWORK/SIDE where each side has its own
 	Devices []Device
 }
 
@@ -217,10 +283,20 @@ func (l Lab) Node(name string) (Node, bool) {
 	return Node{}, false
 }
 
-// NIC returns the node's addressed NIC on a network.
+// NIC returns the node's addressed NIC on a network, the first where it is on both sides.
 func (n Node) NIC(network string) (NIC, bool) {
 	for _, c := range n.NICs {
 		if c.Network == network && c.Mirror == "" {
+			return c, true
+		}
+	}
+	return NIC{}, false
+}
+
+// NICOn returns the node's addressed NIC on a side of a network.
+func (n Node) NICOn(network, side string) (NIC, bool) {
+	for _, c := range n.NICs {
+		if c.Network == network && c.Side == side && c.Mirror == "" {
 			return c, true
 		}
 	}

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // parseSize is a size in bytes, from a whole number and its unit.
@@ -85,4 +87,78 @@ func (p Publish) String() string {
 		s += "/" + p.Protocol
 	}
 	return s
+}
+
+// parseRate is a rate in bit/s.
+func parseRate(s string) (int64, error) {
+	const expected = "expected bits a second, 8kbit to 400gbit, such as 50mbit"
+	number, unit := s, ""
+	if i := strings.IndexFunc(s, func(r rune) bool { return r != '.' && (r < '0' || r > '9') }); i >= 0 {
+		number, unit = s[:i], s[i:]
+	}
+	times, known := map[string]float64{"bit": 1, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9}[unit]
+	n, err := strconv.ParseFloat(number, 64)
+	if rate := n * times; known && err == nil && rate >= leastRate && rate <= mostRate {
+		return int64(math.Round(rate)), nil
+	}
+	return 0, errors.New(expected)
+}
+
+// showRate is a rate in the largest unit that keeps it short.
+func showRate(bits int64) string {
+	for _, u := range []struct {
+		times float64
+		name  string
+	}{{1e9, "gbit"}, {1e6, "mbit"}, {1e3, "kbit"}} {
+		if float64(bits) >= u.times {
+			return strconv.FormatFloat(float64(bits)/u.times, 'f', -1, 64) + u.name
+		}
+	}
+	return fmt.Sprintf("%dbit", bits)
+}
+
+var delayText = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?(us|ms|s)$`)
+
+// parseDelay is a time with its unit.
+func parseDelay(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if err != nil || d > mostDelay || !delayText.MatchString(s) {
+		return 0, fmt.Errorf("expected a time in us, ms or s up to %gs, such as 92ms", mostDelay.Seconds())
+	}
+	return d, nil
+}
+
+// parseShare is a percentage as a share of 1.
+func parseShare(s string) (float64, error) {
+	number, ok := strings.CutSuffix(s, "%")
+	p, err := strconv.ParseFloat(number, 64)
+	if !ok || err != nil || !(p >= 0 && p <= 100) {
+		return 0, errors.New("expected a percentage of frames from 0% to 100%, such as 0.025%")
+	}
+	return p / 100, nil
+}
+
+// showShare is a share of 1 in percent.
+func showShare(share float64) string { return strconv.FormatFloat(100*share, 'g', 6, 64) + "%" }
+
+// parseQueue is a queue's length in bytes.
+func parseQueue(s string) (int64, error) {
+	for unit, shift := range map[string]int{"KiB": 10, "MiB": 20} {
+		number, ok := strings.CutSuffix(s, unit)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseFloat(number, 64)
+		if bytes := n * float64(int(1)<<shift); err == nil && bytes >= 1 && bytes <= mostQueue {
+			return int64(bytes), nil
+		}
+	}
+	return 0, errors.New("expected bytes in KiB or MiB up to 1024MiB, such as 256KiB")
+}
+
+func showQueue(bytes int64) string {
+	if bytes >= 1<<20 {
+		return strconv.FormatFloat(float64(bytes)/(1<<20), 'f', 1, 64) + "MiB"
+	}
+	return strconv.FormatFloat(float64(bytes)/(1<<10), 'f', 1, 64) + "KiB"
 }
