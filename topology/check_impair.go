@@ -28,7 +28,7 @@ func impair(c *checker, n *draftNetwork) {
 			c.problem(at, fmt.Sprintf("%s impairs %s", n.at, show(name)), fmt.Sprintf("expected %[1]s->%[2]s or %[2]s->%[1]s", n.Sides[0], n.Sides[1]))
 			continue
 		}
-		_, wrong := n.NetworkSpec.Impair[name].parse()
+		_, wrong := n.NetworkSpec.Impair[name].parse(n.mtu())
 		for _, w := range wrong {
 			c.problem(at.to(w.key), fmt.Sprintf("%s is %s", at.to(w.key), show(w.value)), w.why)
 		}
