@@ -20,6 +20,7 @@ var layout = map[string][]string{
 	"host/hosttest":  {"host"},
 	"networks":       {"host", "topology", "networks/shape"},
 	"networks/shape": {"topology"},
+	"networks/probe": {"topology"},
 	"images":         {"host", "topology"},
 	"domains":        {"host", "topology"},
 	"flows":          {"topology"},
