@@ -18,6 +18,7 @@ type Measured struct {
 	Jitter    Estimate   `json:"jitter_ms"`                 // from the quartiles, in the terms of what was set: a busy host's few late frames do not count
 	Deviation float64    `json:"delay_deviation_ms"`        // the standard deviation of the delays
 	Host      *float64   `json:"host_delay_ms"`             // the host's part; null where it is not known and nothing was taken off
+	Held      *float64   `json:"host_delay_p90_ms"`         // what the host holds one frame in ten for; null where that was not measured meanwhile
 	Loss      Estimate   `json:"loss_percent"`              //
 	Burst     Estimate   `json:"loss_burst_frames"`         // the mean length of a run of lost frames
 	Duplicate Estimate   `json:"duplicate_percent"`         //
@@ -164,10 +165,10 @@ func (m *Measured) delay(s stream, set topology.Impair, floor time.Duration) {
 	through, past := s.delays(least)
 	slices.Sort(through)
 	slices.Sort(past)
-	var host, hostSpread float64
+	var host, held float64
 	if len(past) > 0 {
-		host, hostSpread = quantile(past, 0.5).Value, quantile(past, 0.9).Value
-		m.Host = &host
+		host, held = quantile(past, 0.5).Value, quantile(past, 0.9).Value
+		m.Host, m.Held = &host, &held
 	} else if floor > 0 {
 		host = ms(floor)
 		m.Host = &host
@@ -186,8 +187,8 @@ func (m *Measured) delay(s stream, set topology.Impair, floor time.Duration) {
 	for _, v := range []*float64{&m.Jitter.Value, &m.Jitter.Low, &m.Jitter.High} {
 		*v /= spread.quartiles
 	}
-	if hostSpread-host > ms(hostHolds) {
-		m.Delay.Doubt = fmt.Sprintf("this host itself held one frame in ten for %.1f ms", hostSpread)
+	if held-host > ms(hostHolds) {
+		m.Delay.Doubt = fmt.Sprintf("this host itself held one frame in ten for %.1f ms", held)
 		m.Jitter.Doubt = m.Delay.Doubt
 	}
 }

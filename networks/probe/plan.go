@@ -126,6 +126,7 @@ func flooding(set topology.Impair, smallest, longest int, latest time.Duration) 
 	}
 	p.every = max(p.every, pace/10, time.Duration(float64(time.Second)/offered))
 	p.batch = int(math.Ceil(offered * p.every.Seconds() * (1 - 1e-9)))
+	p.every = time.Duration(float64(p.batch) / offered * float64(time.Second))
 	p.frames = int(offered * p.within.Seconds())
 	drain := time.Duration((overload - 1) * float64(p.within))
 	if set.Queue > 0 {

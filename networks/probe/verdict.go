@@ -89,10 +89,12 @@ func Judge(direction string, set topology.Impair, m Measured) Verdict {
 	c.widest = 2*c.tolerance + ms(set.Jitter)
 	add("delay_ms", m.Delay, c)
 
-	jitter := ms(set.Jitter)
-	c = exactly(jitter, jitterTolerance+jitterShare*jitter)
-	c.widest = 2*c.tolerance + jitter/2
-	add("jitter_ms", m.Jitter, c)
+	// Where none was set, what there is may be the host's or a router's own; it is not where that was measured.
+	if jitter := ms(set.Jitter); jitter > 0 || m.Held != nil {
+		c = exactly(jitter, jitterTolerance+jitterShare*jitter)
+		c.widest = 2*c.tolerance + jitter/2
+		add("jitter_ms", m.Jitter, c)
+	}
 
 	// netem lets a frame by once that is both lost and doubled, and may lose either of two.
 	l, d := set.Loss, set.Duplicate
@@ -203,9 +205,6 @@ func digits(f float64) string {
 	if math.Abs(f) >= 100 {
 		return strconv.FormatFloat(f, 'f', 0, 64)
 	}
-	rounded, _ := strconv.ParseFloat(strconv.FormatFloat(f, 'g', 3, 64), 64)
-	if math.Abs(rounded) < 0.0005 {
-		return "0"
-	}
-	return strconv.FormatFloat(rounded, 'f', -1, 64)
+	f, _ = strconv.ParseFloat(strconv.FormatFloat(f, 'g', 3, 64), 64)
+	return strconv.FormatFloat(math.Round(f*1e3)/1e3+0, 'f', -1, 64) // and no -0
 }

@@ -51,7 +51,7 @@ func TestJudge(t *testing.T) {
 		"delay too vague":     {func(_ *topology.Impair, m *Measured) { m.Delay = about(92, 8) }, "delay_ms", Inconclusive},
 		"held by a low rate":  {func(i *topology.Impair, m *Measured) { i.Rate, m.Delay = 8e3, about(150, 1) }, "delay_ms", OK},
 		"more jitter":         {func(_ *topology.Impair, m *Measured) { m.Jitter = about(2.7, 0.1) }, "jitter_ms", Off},
-		"jitter of none":      {func(i *topology.Impair, m *Measured) { i.Jitter, m.Jitter = 0, about(1, 0.1) }, "jitter_ms", Off},
+		"jitter of none":      {func(i *topology.Impair, m *Measured) { i.Jitter, m.Jitter, m.Held = 0, about(1, 0.1), new(float64) }, "jitter_ms", Off},
 		"more loss":           {func(i *topology.Impair, _ *Measured) { i.Loss = 0.001 }, "loss_percent", Off},
 		"loss of none":        {func(i *topology.Impair, m *Measured) { i.Loss, m.Loss = 0, percent(20, 10000, 1) }, "loss_percent", Off},
 		"one of 10000":        {func(i *topology.Impair, m *Measured) { i.Loss, m.Loss = 0, percent(1, 10000, 1) }, "loss_percent", OK},
@@ -85,6 +85,11 @@ func TestJudge(t *testing.T) {
 			}
 		})
 	}
+	set.Jitter, m.Jitter, m.Held = 0, about(1, 0.1), nil
+	if v := Judge("client->server", set, m); v.Result() != OK {
+		t.Errorf("a router's own jitter: %v", v)
+	}
+	set.Jitter = time.Second
 	// With a jitter frames overtake each other, and nothing was said about it.
 	set.Reorder, m.Overtaken = 0, about(40, 1)
 	if v := Judge("client->server", set, m); strings.Contains(v.String(), "reorder") {
