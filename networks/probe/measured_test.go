@@ -314,3 +314,35 @@ func TestRateOf(t *testing.T) {
 		}
 	}
 }
+
+// A clock that is set in a measurement makes its delays and its rate worthless.
+func TestClockThatIsSet(t *testing.T) {
+	set, m := asSet()
+	m.doubt(steps)
+	if v := Judge("a->b", set, m); v.Result() != OK {
+		t.Error(v)
+	}
+	m.doubt(-2 * steps)
+	for name, want := range map[string]string{
+		"delay_ms": Inconclusive, "jitter_ms": Inconclusive, "rate_mbit_per_s": Inconclusive, "reorder_percent": Inconclusive, "loss_percent": OK,
+	} {
+		if v := value(t, Judge("a->b", set, m), name); v.Result != want {
+			t.Errorf("%+v, want %s", v, want)
+		}
+	}
+}
+
+// What frames take where nothing is set is taken off; it need not be known.
+func TestFloor(t *testing.T) {
+	m := modelOf(20 * time.Millisecond)
+	m.bypass, m.host = m.frames, 3*time.Millisecond
+	s := m.stream()
+	s.came = slices.DeleteFunc(s.came, func(a arrival) bool { return s.sent[a.number].past })
+	set := topology.Impair{Delay: 20 * time.Millisecond}
+	if got := count(s, set, 3*time.Millisecond); !near(got.Delay.Value, 20, 1e-6) || got.Host == nil || *got.Host != 3 || !near(got.Quartiles[0], 20, 1e-6) {
+		t.Errorf("%+v", got)
+	}
+	if got := count(s, set, 0); !near(got.Delay.Value, 23, 1e-6) || got.Host != nil {
+		t.Errorf("%+v", got)
+	}
+}

@@ -69,17 +69,23 @@ func measure(ctx context.Context, p Path, set topology.Impair, mtu int) (Measure
 		m.Rate = &rate
 	}
 	end := time.Now()
-	if stepped := end.Round(0).Sub(start.Round(0)) - end.Sub(start); stepped.Abs() > steps {
-		m.Delay.Doubt = fmt.Sprintf("the host's clock was set by %v meanwhile", stepped)
-		m.Jitter.Doubt = m.Delay.Doubt
-		if m.Rate != nil {
-			m.Rate.Doubt = m.Delay.Doubt
-		}
-	}
+	m.doubt(end.Round(0).Sub(start.Round(0)) - end.Sub(start))
 	m.Seconds = end.Sub(start).Seconds()
 	return m, nil
 }
 
-// steps is how far the host's clocks may drift apart in a measurement; more is a clock
-// that was set.
+// steps is how far the host's clocks drift apart in a measurement at most; more is a
+// clock that was set.
 const steps = 100 * time.Microsecond
+
+// doubt takes back what was measured by a clock that was set meanwhile.
+func (m *Measured) doubt(by time.Duration) {
+	if by.Abs() <= steps {
+		return
+	}
+	why := fmt.Sprintf("the host's clock was set by %v meanwhile", by)
+	m.Delay.Doubt, m.Jitter.Doubt, m.Undelayed.Doubt = why, why, why
+	if m.Rate != nil {
+		m.Rate.Doubt = why
+	}
+}

@@ -111,6 +111,13 @@ func TestWireRate(t *testing.T) {
 				t.Error(v)
 			}
 		})
+		t.Run("past the queue", func(t *testing.T) {
+			sh(t, "tc qdisc replace dev w0 root tbf rate 1mbit burst 40 limit 3000") // drops frames longer than its bucket
+			if m, _ := measured(t, p, topology.Impair{}); m.Loss.Value != 100 || m.Host == nil {
+				t.Errorf("the host's part is not measured past a queue that lets nothing by: %+v", m)
+			}
+			sh(t, "tc qdisc del dev w0 root")
+		})
 		for i, o := range others {
 			if n := o.frames.Load(); n > 0 {
 				t.Errorf("another port of bridge %d got %d frames", i, n)
@@ -311,8 +318,8 @@ func (r *relay) idle() bool {
 	return len(r.waits) == 0
 }
 
-// last sums up what the relay did to the last n frames.
-func (r *relay) last(n int) (lost, double, let, damaged int, took []float64) {
+// last sums up what the relay did to the last n frames; took is that of each batch's first.
+func (r *relay) last(n, batch int) (lost, double, let, damaged int, took []float64) {
 	var newest uint32
 	for number := range r.did {
 		newest = max(newest, number)
@@ -328,7 +335,7 @@ func (r *relay) last(n int) (lost, double, let, damaged int, took []float64) {
 		}
 		if f.let {
 			let++
-		} else {
+		} else if (n-1-int(i))%batch == 0 {
 			took = append(took, ms(f.took))
 		}
 		damaged += f.damaged
@@ -375,7 +382,7 @@ func TestRelay(t *testing.T) {
 			t.Run(c.name, func(t *testing.T) {
 				r := carry(t, "r0", "r1", c.set, c.path, c.change)
 				m, _ := measured(t, c.path, c.set)
-				lost, double, let, damaged, took := r.last(m.Sent)
+				lost, double, let, damaged, took := r.last(m.Sent, counting(c.set, least, false, c.set.Delay+reach(c.set)).batch)
 				left := m.Sent - lost
 				for what, share := range map[string][2]float64{
 					"loss":      {m.Loss.Value, share100(lost, m.Sent)},
@@ -407,6 +414,15 @@ func TestRelay(t *testing.T) {
 			for _, name := range []string{"delay_ms", "loss_percent", "duplicate_percent", "corrupt_percent"} {
 				if value(t, v, name).Result != Off {
 					t.Errorf("%s: %v", name, v)
+				}
+			}
+		})
+		t.Run("far later than is set", func(t *testing.T) {
+			carry(t, "r0", "r1", topology.Impair{Delay: 800 * time.Millisecond}, wire, plain)
+			_, v := measured(t, wire, topology.Impair{Delay: 10 * time.Millisecond})
+			for name, want := range map[string]string{"loss_percent": OK, "delay_ms": Off} {
+				if value(t, v, name).Result != want {
+					t.Errorf("%s: %v, want %s", name, v, want)
 				}
 			}
 		})
