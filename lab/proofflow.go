@@ -14,6 +14,7 @@ type flow struct {
 	src, dst netip.Addr
 	sizes    []int   // IP packet lengths
 	path     []place // NICs that each frame passes, in order
+	impaired bool    // something on the path is, so that not all may arrive
 }
 
 // place is a NIC of a node.

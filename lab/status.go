@@ -22,14 +22,16 @@ import (
 
 // Status is what of a lab is on the host.
 type Status struct {
-	Name       string          `json:"name"`
-	State      string          `json:"state"` // whole, partial or absent
-	Nodes      []NodeStatus    `json:"nodes"`
-	Networks   []NetworkStatus `json:"networks"`
-	Mirror     []MirrorStatus  `json:"mirror"`
-	Resources  []ResourceState `json:"resources"`
-	Strays     []string        `json:"strays"` // what bears the lab's mark and no file speaks of
-	Provenance Provenance      `json:"provenance"`
+	Name     string          `json:"name"`
+	State    string          `json:"state"` // whole, partial or absent
+	Nodes    []NodeStatus    `json:"nodes"`
+	Networks []NetworkStatus `json:"networks"`
+	Mirror   []MirrorStatus  `json:"mirror"`
+	// Impairments are what each direction of the networks under test does to frames.
+	Impairments []ImpairmentStatus `json:"impairments"`
+	Resources   []ResourceState    `json:"resources"`
+	Strays      []string           `json:"strays"` // what bears the lab's mark and no file speaks of
+	Provenance  Provenance         `json:"provenance"`
 }
 
 // NodeStatus is one machine.
@@ -142,6 +144,9 @@ func (b Build) Look(ctx context.Context) (Status, error) {
 			}
 			states[r.String()] = state.String()
 			s.Resources = append(s.Resources, ResourceState{r.String(), state.String()})
+			if _, ok := r.(Impairment); ok {
+				continue // a lab is as whole where they were changed
+			}
 			there = there || state != host.Absent
 			if state != host.Present {
 				s.State = Part
@@ -160,6 +165,7 @@ func (b Build) Look(ctx context.Context) (Status, error) {
 		}
 		s.Mirror = append(s.Mirror, ms)
 	}
+	s.Impairments = b.Impairments(ctx)
 	strays, err := b.strays(ctx)
 	s.Strays = append(s.Strays, strays...)
 	errs = append(errs, err)

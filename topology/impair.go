@@ -100,15 +100,30 @@ func Impairments(sides [2]string, mtu int, by map[string]Impairment) (map[string
 		all[name] = i
 	}
 	for name, i := range all {
-		if i.Rate > 0 && i.Queue == 0 {
-			back, _ := reverse(sides, name)
-			roundTrip := i.Delay + all[back].Delay
-			bytes := float64(i.Rate) / 8 * roundTrip.Seconds()
-			i.Queue = int64(min(max(math.Ceil(bytes), float64(leastQueue*(mtu+EthernetHeader))), mostQueue))
-			all[name] = i
-		}
+		back, _ := reverse(sides, name)
+		all[name] = i.queued(mtu, all[back].Delay)
 	}
 	return all, nil
+}
+
+// Decide reads what one direction is to do to frames of that MTU, where the other one
+// delays its frames by back. The error is the first mistake.
+func (s Impairment) Decide(mtu int, back time.Duration) (Impair, error) {
+	i, wrong := s.parse(mtu)
+	if len(wrong) > 0 {
+		return Impair{}, fmt.Errorf("%s is %s: %s", wrong[0].key, show(wrong[0].value), wrong[0].why)
+	}
+	return i.queued(mtu, back), nil
+}
+
+// queued has what the rate carries in the delay of both directions wait for it, unless
+// something else was asked for.
+func (i Impair) queued(mtu int, back time.Duration) Impair {
+	if i.Rate > 0 && i.Queue == 0 {
+		bytes := float64(i.Rate) / 8 * (i.Delay + back).Seconds()
+		i.Queue = int64(min(max(math.Ceil(bytes), float64(leastQueue*(mtu+EthernetHeader))), mostQueue))
+	}
+	return i
 }
 
 // reverse is the other direction than the one named.

@@ -25,9 +25,9 @@ var layout = map[string][]string{
 	"domains":        {"host", "topology"},
 	"flows":          {"topology"},
 	"flows/report":   {"flows"},
-	"lab":            {"host", "topology", "networks", "images", "domains", "flows"},
+	"lab":            {"host", "topology", "networks", "networks/shape", "networks/probe", "images", "domains", "flows"},
 	"cmd/labctl":     {"host", "topology", "networks", "images", "domains", "flows", "flows/report", "lab"},
-	"e2e":            {"host", "topology", "networks", "images", "domains", "flows", "lab"},
+	"e2e":            {"host", "topology", "networks", "networks/probe", "images", "domains", "flows", "lab"},
 }
 
 // furnished are packages of others that belong to one of ours.

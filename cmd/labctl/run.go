@@ -58,7 +58,7 @@ func runRun(c *cli.Context) error {
 		return err
 	}
 	defer b.On.Close()
-	for _, p := range flows.Warnings(wanted.Flows, flows.Path{}) {
+	for _, p := range flows.Warnings(wanted.Flows, b.Carries(c.Context, wanted.Client, wanted.Server)) {
 		fmt.Fprintln(c.App.ErrWriter, p)
 	}
 	var run flows.Run

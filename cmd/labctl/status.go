@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -77,7 +78,12 @@ func printStatus(w io.Writer, s lab.Status) error {
 	for _, stray := range s.Strays {
 		fmt.Fprintf(t, "%s\tbears the lab's mark, and its file does not speak of it\n", stray)
 	}
-	return errors.Join(t.Flush())
+	return errors.Join(t.Flush(), printImpairments(w, impaired(s)))
+}
+
+// impaired are the directions that do something to frames, or not what the lab's file says.
+func impaired(s lab.Status) []lab.ImpairmentStatus {
+	return slices.DeleteFunc(slices.Clone(s.Impairments), func(i lab.ImpairmentStatus) bool { return i.As && i.Limits == "" })
 }
 
 func nicText(n lab.NodeStatus) string {
