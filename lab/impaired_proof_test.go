@@ -78,8 +78,10 @@ func TestJudgeImpaired(t *testing.T) {
 			at(t, p, "iperf-client").drop(1, 2)
 			at(t, p, "tshark").drop(1, 2)
 		}, "iperf-client's NIC 2 (test/client) saw frame 3 of flow 2 0 times instead of once"},
-		"the copy lacks one": {loses, func(t *testing.T, p []point) { at(t, p, "tshark").drop(0, 4) },
-			"tshark's NIC 2 (copy of iperf-client's on test) saw frame 5 of flow 1 0 times, and iperf-client's NIC 2 (test/client) 1 times"},
+		"the copy lacks one": {
+			loses, func(t *testing.T, p []point) { at(t, p, "tshark").drop(0, 4) },
+			"tshark's NIC 2 (copy of iperf-client's on test) saw frame 5 of flow 1 0 times, and iperf-client's NIC 2 (test/client) 1 times",
+		},
 		"the copy has one more": {loses, func(t *testing.T, p []point) {
 			s := at(t, p, "tshark")
 			s.saw = append(s.saw, seen{mark: mark{1, 0}, nic: 1, bytes: 60})

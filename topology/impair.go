@@ -140,10 +140,10 @@ func reverse(sides [2]string, name string) (string, error) {
 
 // impairments are those of the network's directions.
 func (n *draftNetwork) impairments() map[string]Impair {
-	if len(n.NetworkSpec.Impair) == 0 {
+	if len(n.Impair) == 0 {
 		return nil
 	}
-	all, err := Impairments([2]string(n.Sides), n.mtu(), n.NetworkSpec.Impair)
+	all, err := Impairments([2]string(n.Sides), n.mtu(), n.Impair)
 	if err != nil {
 		return nil // Load has reported it
 	}

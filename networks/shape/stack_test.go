@@ -38,8 +38,10 @@ func TestLimits(t *testing.T) {
 		{topology.Impair{Loss: 0.1}, 1500, Limit{Frames: 1000}, "1000 frames for the delay"},
 		{topology.Impair{Rate: 1e6, Queue: 6000, AQM: topology.AQMFIFO}, 1500, Limit{Bytes: 6000}, "6000 bytes for the rate"},
 		{
-			topology.Impair{Delay: time.Second, Rate: 1e6, Queue: 6000, AQM: topology.AQMPIE}, 1500,
-			Limit{Frames: 1_001_100, Bytes: 6000, Packets: 3}, "1001100 frames for the delay, 3 frames for the rate (6000 bytes of the longest)",
+			topology.Impair{Delay: time.Second, Rate: 1e6, Queue: 6000, AQM: topology.AQMPIE},
+			1500,
+			Limit{Frames: 1_001_100, Bytes: 6000, Packets: 3},
+			"1001100 frames for the delay, 3 frames for the rate (6000 bytes of the longest)",
 		},
 		{topology.Impair{Rate: 1e6, Queue: 9100, AQM: topology.AQMFqCoDel}, 9000, Limit{Bytes: 9100, Packets: 2}, "2 frames for the rate (9100 bytes of the longest)"},
 	} {
