@@ -74,7 +74,7 @@ type shownTBF struct {
 }
 
 // Read is what a node's NIC does to what it sends, from what Show makes tc print, as
-// Get is: to six digits, as tc has them. The text is a guest's: what is no answer of
+// Get is: see Alike. The text is a guest's: what is no answer of
 // tc's is an error, whatever it holds.
 func Read(text []byte) (i topology.Impair, ours bool, err error) {
 	if len(text) > mostText {
@@ -118,6 +118,27 @@ func Read(text []byte) (i topology.Impair, ours bool, err error) {
 		return topology.Impair{}, true, fmt.Errorf("tc's answer: %w", err)
 	}
 	return i, true, nil
+}
+
+// Alike says whether what Read tells can be what Set or Script was asked for: tc tells
+// shares to six digits and times to a µs.
+func Alike(read, asked topology.Impair) bool {
+	near := func(a, b, least float64) bool { return math.Abs(a-b) <= max(1e-5*math.Abs(b), least) }
+	for _, d := range []struct{ read, asked *time.Duration }{{&read.Delay, &asked.Delay}, {&read.Jitter, &asked.Jitter}} {
+		if !near(float64(*d.read), float64(*d.asked), float64(time.Microsecond)) {
+			return false
+		}
+		*d.read = *d.asked
+	}
+	for _, s := range []struct{ read, asked *float64 }{
+		{&read.Loss, &asked.Loss}, {&read.Burst, &asked.Burst}, {&read.Duplicate, &asked.Duplicate}, {&read.Reorder, &asked.Reorder}, {&read.Corrupt, &asked.Corrupt},
+	} {
+		if !near(*s.read, *s.asked, 0) {
+			return false
+		}
+		*s.read = *s.asked
+	}
+	return read == asked
 }
 
 // at is the queueing discipline, without its options.

@@ -31,6 +31,32 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// TestAlike: what tc cannot tell makes no difference, and all else does.
+func TestAlike(t *testing.T) {
+	asked := impairs["all"]
+	with := func(change func(*topology.Impair)) topology.Impair { i := asked; change(&i); return i }
+	for name, c := range map[string]struct {
+		read topology.Impair
+		want bool
+	}{
+		"itself":          {asked, true},
+		"a µs less":       {with(func(i *topology.Impair) { i.Jitter -= time.Microsecond }), true},
+		"the sixth digit": {with(func(i *topology.Impair) { i.Loss *= 1.000009; i.Burst *= 0.999999 }), true},
+		"two µs less":     {with(func(i *topology.Impair) { i.Jitter -= 2 * time.Microsecond }), false},
+		"more delay":      {with(func(i *topology.Impair) { i.Delay += ms }), false},
+		"more loss":       {with(func(i *topology.Impair) { i.Loss *= 1.0001 }), false},
+		"no loss":         {with(func(i *topology.Impair) { i.Loss = 0 }), false},
+		"another spread":  {with(func(i *topology.Impair) { i.Distribution = topology.SpreadPareto }), false},
+		"another rate":    {with(func(i *topology.Impair) { i.Rate += 8 }), false},
+		"another queue":   {with(func(i *topology.Impair) { i.Queue++ }), false},
+		"another AQM":     {with(func(i *topology.Impair) { i.AQM = topology.AQMPIE }), false},
+	} {
+		if got := Alike(c.read, asked); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
 const aNetem = `[{"kind":"netem","handle":"6c61:","root":true,"options":{%s}}]`
 
 // TestReadOthers: what is not ours is no impairment, and no error.

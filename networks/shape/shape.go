@@ -6,7 +6,9 @@
 //	      6c65:  or in an fq_codel or pie
 //
 // each of which is there only where it is asked for. By these handles they are told from
-// the queueing disciplines of others.
+// the queueing disciplines of others. A jitter lets frames overtake one another, and one
+// that overtakes by Reorder overtakes those that wait for the rate, too: netem lets it
+// out past what is below.
 package shape
 
 import (

@@ -36,6 +36,8 @@ func TestSet(t *testing.T) {
 		must(t, Set(d.a, impairs[name], 1500))
 		d.is(impairs[name])
 	}
+	_, err := unix.Write(d.sender, d.frame(1514)) // which is counted
+	must(t, err)
 	before := d.sh("tc -s qdisc show dev va")
 	must(t, Set(d.a, impairs["fast"], 1500))
 	if got := d.sh("tc -s qdisc show dev va"); got != before {

@@ -18,4 +18,4 @@ trap 'rm -rf "$TC_LIB_DIR"' EXIT
 cat >"$TC_LIB_DIR/pareto.dist" <<'end'
 (the table)
 end
-tc qdisc add dev "$LINK" root handle 6c62: netem limit 204457 delay 123456789ns 20ms distribution pareto
+tc qdisc add dev "$LINK" root handle 6c62: netem limit 204457 delay 123456.7895us 20ms distribution pareto
