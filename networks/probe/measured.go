@@ -245,47 +245,64 @@ const stretches = 10
 // empty and the queue has built up.
 const settled = 0.3
 
-// rateOf reads a flood: the rate at which its frames came once they had to wait, and
-// what it is at most, given for how long none of them waited. base is what a frame
-// takes that need not wait.
+// waited is the part of that time in which frames must have waited for the rate; where
+// it is less, the flood was none.
+const waited = 0.5
+
+// rateOf reads a flood. A frame that was sent before the one in front of it left had to
+// wait, and the time between the two is the rate's; other times may be the sender's,
+// which a busy host keeps from sending now and then. base is what a frame takes that
+// need not wait.
 func rateOf(s stream, base time.Duration) Estimate {
 	if len(s.came) == 0 {
 		return Estimate{Doubt: noneCame}
 	}
 	length := float64(s.sent[len(s.sent)-1].at - s.sent[0].at)
-	first := s.came[0].at
-	came := slices.Clone(s.came)
-	came = slices.DeleteFunc(came, func(a arrival) bool {
-		after := float64(a.at - first)
-		return after < settled*length || after > length
-	})
-	n := len(came) - 1
-	if n < 2*stretches {
-		return Estimate{Of: max(0, n), Doubt: "too few frames came for a rate"}
+	var all, waiting []int64 // ns between arrivals
+	var sum, sumWaiting int64
+	for i, a := range s.came[1:] {
+		before := s.came[i].at
+		if since := float64(before - s.came[0].at); since < settled*length || since > length {
+			continue
+		}
+		all = append(all, a.at-before)
+		sum += a.at - before
+		if s.sent[a.number].at < before-base.Nanoseconds() {
+			waiting = append(waiting, a.at-before)
+			sumWaiting += a.at - before
+		}
 	}
-	var idle int64
-	for i, a := range came[1:] {
-		idle += max(0, min(s.sent[a.number].at-(came[i].at-base.Nanoseconds()), a.at-came[i].at))
+	if len(all) < 2*stretches {
+		return Estimate{Of: len(all), Doubt: "too few frames came for a rate"}
 	}
-	bitsPer := func(frames int, ns int64) float64 {
-		return float64(frames) * float64(s.size) * 8 / float64(max(1, ns)) * 1e3
-	} // Mbit/s
-	took := came[n].at - came[0].at
-	e := Estimate{Value: bitsPer(n, took), Of: n}
-	var rates []float64
-	for i := range stretches {
-		from, to := i*n/stretches, (i+1)*n/stretches
-		rates = append(rates, bitsPer(to-from, came[to].at-came[from].at))
-	}
-	half := t95 * deviation(rates) / math.Sqrt(stretches)
-	part := float64(idle) / float64(max(1, took))
-	e.Low = e.Value - half
-	e.High = (e.Value + half) / (1 - min(part, 0.5))
-	switch {
-	case s.dropped > 0:
-		e.Doubt = fmt.Sprintf("this host was too slow to look at %d frames that came", s.dropped)
-	case part > 0.5:
+	var e Estimate
+	if len(waiting) >= 2*stretches && float64(sumWaiting) >= waited*float64(sum) {
+		e = s.pace(waiting)
+	} else {
+		e = s.pace(all)
 		e.Doubt = "this host did not send fast enough to fill it"
 	}
+	if s.dropped > 0 {
+		e.Doubt = fmt.Sprintf("this host was too slow to look at %d frames that came", s.dropped)
+	}
+	return e
+}
+
+// pace is the rate (Mbit/s) of frames that came so many ns after another.
+func (s stream) pace(gaps []int64) Estimate {
+	rate := func(gaps []int64) float64 {
+		var ns int64
+		for _, g := range gaps {
+			ns += g
+		}
+		return float64(len(gaps)*s.size*8) / float64(max(1, ns)) * 1e3
+	}
+	var rates []float64
+	for i := range stretches {
+		rates = append(rates, rate(gaps[i*len(gaps)/stretches:(i+1)*len(gaps)/stretches]))
+	}
+	e := Estimate{Value: rate(gaps), Of: len(gaps)}
+	half := t95 * deviation(rates) / math.Sqrt(stretches)
+	e.Low, e.High = max(0, e.Value-half), e.Value+half
 	return e
 }

@@ -285,19 +285,20 @@ func TestRateOf(t *testing.T) {
 	set := topology.Impair{Rate: 20e6, Queue: 24224}
 	p := flooding(set, least, 1514, 0)
 	// A sender that pauses must not be taken for a lower rate.
-	hiccups := func(n int) time.Duration {
-		if n%(p.batch*40) == 0 {
-			return 50 * time.Millisecond
+	for pause, want := range map[time.Duration]string{20 * time.Millisecond: OK, 100 * time.Millisecond: Inconclusive} {
+		e := rateOf(bucket(20e6, 3000, 24224, p, func(n int) time.Duration {
+			if n%(p.batch*40) == 0 {
+				return pause
+			}
+			return 0
+		}), time.Millisecond)
+		if v := value(t, Judge("a->b", set, Measured{Rate: &e}), "rate_mbit_per_s"); v.Result != want {
+			t.Errorf("a sender that pauses for %v: %+v, want %s", pause, v, want)
 		}
-		return 0
-	}
-	e := rateOf(bucket(20e6, 3000, 24224, p, hiccups), time.Millisecond)
-	if v := value(t, Judge("a->b", set, Measured{Rate: &e}), "rate_mbit_per_s"); v.Result != Inconclusive {
-		t.Errorf("a sender that pauses: %+v, %+v", v, e)
 	}
 	// Nor one that is slower than the rate; but more than the rate is off whoever sent it.
 	free := bucket(1e12, 1e9, 1e9, p, none)
-	e = rateOf(free, time.Millisecond)
+	e := rateOf(free, time.Millisecond)
 	for rate, want := range map[int64]string{20e6: Off, 50e6: Inconclusive} {
 		v := value(t, Judge("a->b", topology.Impair{Rate: rate}, Measured{Rate: &e}), "rate_mbit_per_s")
 		if v.Result != want {
