@@ -127,7 +127,7 @@ func TestAllDamaged(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	for _, a := range s.came {
 		a.frame[len(a.frame)-1] ^= 4 // as it was
-		a.frame[1+random.IntN(len(a.frame)-1)] ^= 1
+		a.frame[random.IntN(len(a.frame))] ^= 1 << random.IntN(8)
 	}
 	if got := count(s, topology.Impair{Corrupt: 1}, 0); got.Corrupt.Value != 100 {
 		t.Errorf("%v of %d frames are damaged", got.Corrupt, n)
@@ -250,6 +250,9 @@ func value(t *testing.T, v Verdict, name string) Value {
 	return Value{}
 }
 
+// onTheWay is what frames take that need not wait for a bucket.
+const onTheWay = 5 * time.Millisecond
+
 // bucket lets a flood through at a rate: a queue behind a bucket of tokens (bytes).
 func bucket(rate float64, burst, queue int, p plan, pause func(n int) time.Duration) stream {
 	s := stream{plan: p}
@@ -267,7 +270,7 @@ func bucket(rate float64, burst, queue int, p plan, pause func(n int) time.Durat
 		wait := max(0, (float64(p.size)-tokens)*8/rate)
 		tokens = tokens + wait*rate/8 - float64(p.size)
 		free, last = begin+wait, begin+wait
-		s.came = append(s.came, arrival{number: n, at: int64((free + 0.001) * 1e9)})
+		s.came = append(s.came, arrival{number: n, at: int64((free + onTheWay.Seconds()) * 1e9)})
 	}
 	return s
 }
@@ -277,7 +280,7 @@ func TestRateOf(t *testing.T) {
 	for rate, burst := range map[int64]int{2e6: 1600, 20e6: 10000, 200e6: 100000} {
 		set := topology.Impair{Rate: rate, Queue: 24224}
 		p := flooding(set, least, 1514, 0)
-		e := rateOf(bucket(float64(rate), burst, int(set.Queue), p, none), time.Millisecond)
+		e := rateOf(bucket(float64(rate), burst, int(set.Queue), p, none), onTheWay)
 		if mbit := float64(rate) / 1e6; e.Doubt != "" || !near(e.Value, mbit, mbit/200) || e.High-e.Low > mbit/50 {
 			t.Errorf("%d bit/s: %+v", rate, e)
 		}
@@ -291,22 +294,26 @@ func TestRateOf(t *testing.T) {
 				return pause
 			}
 			return 0
-		}), time.Millisecond)
+		}), onTheWay)
 		if v := value(t, Judge("a->b", set, Measured{Rate: &e}), "rate_mbit_per_s"); v.Result != want {
 			t.Errorf("a sender that pauses for %v: %+v, want %s", pause, v, want)
 		}
 	}
 	// Nor one that is slower than the rate; but more than the rate is off whoever sent it.
 	free := bucket(1e12, 1e9, 1e9, p, none)
-	e := rateOf(free, time.Millisecond)
+	e := rateOf(free, onTheWay)
 	for rate, want := range map[int64]string{20e6: Off, 50e6: Inconclusive} {
 		v := value(t, Judge("a->b", topology.Impair{Rate: rate}, Measured{Rate: &e}), "rate_mbit_per_s")
 		if v.Result != want {
 			t.Errorf("30 of %d bit/s: %+v, want %s", rate, v, want)
 		}
 	}
-	free.dropped = 1
-	if e := rateOf(free, 0); e.Doubt == "" {
+	full := bucket(20e6, 600000, 24224, p, none)
+	if e := rateOf(full, onTheWay); e.Doubt != "" || !near(e.Value, 20, 0.1) {
+		t.Errorf("a bucket that holds much: %+v", e)
+	}
+	full.dropped = 1
+	if e := rateOf(full, onTheWay); e.Doubt == "" {
 		t.Errorf("frames that were not looked at: %+v", e)
 	}
 	for _, s := range []stream{{}, {sent: free.sent, came: free.came[:5]}} {
@@ -344,6 +351,24 @@ func TestFloor(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	if got := count(s, set, 0); !near(got.Delay.Value, 23, 1e-6) || got.Host != nil {
+		t.Errorf("%+v", got)
+	}
+}
+
+// The delay is that of frames which were delayed, and had nothing just before them.
+func TestDelayOfWhich(t *testing.T) {
+	m := modelOf(0)
+	random := rand.New(rand.NewPCG(11, 12))
+	m.delay = func() time.Duration { return 20*time.Millisecond + time.Duration(random.NormFloat64()*float64(time.Millisecond)) }
+	m.let = func(int) bool { return random.Float64() < 0.3 }
+	s := m.stream()
+	for i, a := range s.came {
+		if f := s.sent[a.number]; !f.leads && !f.past {
+			s.came[i].at += int64(2 * time.Millisecond)
+		}
+	}
+	set := topology.Impair{Delay: 20 * time.Millisecond, Jitter: time.Millisecond, Reorder: 0.3}
+	if got := count(s, set, 0); !near(got.Delay.Value, 20, 0.2) || !near(got.Jitter.Value, 1, 0.2) || !near(got.Deviation, 1, 0.2) {
 		t.Errorf("%+v", got)
 	}
 }

@@ -37,8 +37,11 @@ func TestPlans(t *testing.T) {
 		}
 		f := flooding(set, least, 1514, set.Delay)
 		offered := float64(f.batch) / f.every.Seconds() * float64(f.size) * 8
-		if offered < 1.2*float64(set.Rate) || f.frames < floodFew/3 || f.frames > floodMany || f.size < least || f.size > 1514 || f.within > floodMost || f.every < pace/10 {
+		if offered*max(1-set.Loss, 0.1) < 1.2*float64(set.Rate) || f.frames < floodFew/3 || f.frames > floodMany || f.size < least || f.size > 1514 || f.within > floodMost || f.every < pace/10 {
 			t.Errorf("%+v offers %.4g of %d bit/s", f, offered, set.Rate)
+		}
+		if empties := float64(set.Queue) * 8 / float64(set.Rate); set.Queue > 0 && f.batch > 1 && f.every.Seconds() > max(empties/2, 2*pace.Seconds()/10) {
+			t.Errorf("%+v lets a queue run empty that does so in %v s", f, empties)
 		}
 	})
 }
