@@ -41,7 +41,7 @@ func (m model) stream() stream {
 		number(f, s.offset, s.mark, s.first+uint32(len(s.sent)-1))
 		f[0] ^= 0x41 // as by a router
 		if m.damage(n) {
-			f[len(f)-1] ^= 4
+			f[0] ^= 0x40
 		}
 		s.came = append(s.came, arrival{number: len(s.sent) - 1, at: s.sent[len(s.sent)-1].at + (m.host + after).Nanoseconds(), frame: f})
 	}
@@ -126,7 +126,7 @@ func TestAllDamaged(t *testing.T) {
 	s := m.stream()
 	random := rand.New(rand.NewPCG(3, 4))
 	for _, a := range s.came {
-		a.frame[len(a.frame)-1] ^= 4 // as it was
+		a.frame[0] ^= 0x40 // as it was
 		a.frame[random.IntN(len(a.frame))] ^= 1 << random.IntN(8)
 	}
 	if got := count(s, topology.Impair{Corrupt: 1}, 0); got.Corrupt.Value != 100 {
@@ -359,7 +359,9 @@ func TestFloor(t *testing.T) {
 func TestDelayOfWhich(t *testing.T) {
 	m := modelOf(0)
 	random := rand.New(rand.NewPCG(11, 12))
-	m.delay = func() time.Duration { return 20*time.Millisecond + time.Duration(random.NormFloat64()*float64(time.Millisecond)) }
+	m.delay = func() time.Duration {
+		return 20*time.Millisecond + time.Duration(random.NormFloat64()*float64(time.Millisecond))
+	}
 	m.let = func(int) bool { return random.Float64() < 0.3 }
 	s := m.stream()
 	for i, a := range s.came {

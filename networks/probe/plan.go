@@ -27,6 +27,7 @@ const (
 
 	pace     = time.Millisecond // that a sleeping thread keeps on a busy machine
 	together = 20               // frames sent at once: about the work of a tenth of pace
+	routable = 3                // the same through a router, which may be an emulated machine
 	inFlight = 5000             // frames under way at once: more, and a queue may end there
 	modest   = 0.5              // share of the rate that counted frames take, so that no queue builds up
 
@@ -70,8 +71,11 @@ func warming(set topology.Impair, size int) plan {
 // counting sends as many small frames as the rarest event needs, and the time and the
 // rate allow. latest is when frames come that come late.
 func counting(set topology.Impair, size int, own bool, latest time.Duration) plan {
-	p := plan{size: size, every: pace, batch: together, keep: true, tail: latest + slack}
-	perSecond := float64(together) / pace.Seconds()
+	p := plan{size: size, every: pace, keep: true, tail: latest + slack}
+	perSecond := routable / pace.Seconds()
+	if own {
+		perSecond = together / pace.Seconds()
+	}
 	if latest > 0 {
 		perSecond = min(perSecond, inFlight/latest.Seconds())
 	}

@@ -23,6 +23,9 @@ func TestPlans(t *testing.T) {
 		}
 		p := counting(set, least, true, set.Delay)
 		perSecond := float64(p.batch) / p.every.Seconds()
+		if r := counting(set, least, false, set.Delay); float64(r.batch)/r.every.Seconds() > min(perSecond, 3000)*1.001 {
+			t.Errorf("through a router: %+v", r)
+		}
 		if set.Rate > 0 && perSecond*least*8 > modest*float64(set.Rate)*1.001 {
 			t.Errorf("%v frames a second at %d bit/s", perSecond, set.Rate)
 		}
