@@ -10,11 +10,12 @@ import (
 
 // labStatus is what the report reads of the lab, as labctl status --json has it.
 type labStatus struct {
+	Name     string
 	Nodes    []labNode
 	Networks []struct {
-		Name, Subnet, Gateway, Uplink string
-		MTU                           int
-		Segments                      []struct{ Side, Bridge string }
+		Name, Subnet, Gateway, Uplink, UnderTest, Router string
+		MTU                                              int
+		Segments                                         []struct{ Side, Subnet, Bridge string }
 	}
 	Mirror []struct {
 		From, To, At, Point string
