@@ -63,6 +63,8 @@ type NICStatus struct {
 	Offloads  bool   `json:"offloads"`
 	MTU       int    `json:"mtu"`
 	HostState string `json:"hostState"` // absent, down, or up: the host's device; of a PCI device its driver
+	// Traffic is what passed its link on the host; absent where there is none.
+	Traffic *networks.Traffic `json:"traffic,omitempty"`
 }
 
 // NetworkStatus is one network.
@@ -270,6 +272,7 @@ func (b Build) nicStatus(c topology.NIC) NICStatus {
 		if i.Flags&net.FlagUp != 0 {
 			s.HostState = "up"
 		}
+		s.Traffic, _ = networks.TrafficOf(c) // it may be gone by now
 	}
 	return s
 }

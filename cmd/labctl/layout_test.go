@@ -24,9 +24,10 @@ var layout = map[string][]string{
 	"images":         {"host", "topology"},
 	"domains":        {"host", "topology"},
 	"flows":          {"topology"},
-	"flows/report":   {"flows"},
+	"flows/report":   {"flows", "lab/graph", "topology"},
 	"lab":            {"host", "topology", "networks", "networks/shape", "networks/probe", "images", "domains", "flows"},
-	"cmd/labctl":     {"host", "topology", "networks", "images", "domains", "flows", "flows/report", "lab"},
+	"lab/graph":      {"topology"},
+	"cmd/labctl":     {"host", "topology", "networks", "images", "domains", "flows", "flows/report", "lab", "lab/graph"},
 	"e2e":            {"host", "topology", "networks", "networks/probe", "images", "domains", "flows", "lab"},
 }
 

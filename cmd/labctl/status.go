@@ -12,15 +12,21 @@ import (
 
 	"github.com/mami-project/labctl/host"
 	"github.com/mami-project/labctl/lab"
+	"github.com/mami-project/labctl/networks"
 )
 
 var statusCommand = &cli.Command{
-	Name:        "status",
-	Usage:       "show each resource's state; exit 0 only where the lab is whole",
-	ArgsUsage:   "[NAME or FILE]",
-	Description: "A lab that is partial or absent exits 1.",
-	Flags:       []cli.Flag{labFlag, jsonFlag},
-	Action:      runStatus,
+	Name:      "status",
+	Usage:     "show each resource's state; exit 0 only where the lab is whole",
+	ArgsUsage: "[NAME or FILE]",
+	Description: "A lab that is partial or absent exits 1.\n" +
+		"--watch looks every two seconds until the lab is gone (exit 0) or Ctrl-C (exit 130): in place on a terminal,\n" +
+		"elsewhere a line for what has changed, with --json one document a line.",
+	Flags: []cli.Flag{
+		labFlag, jsonFlag,
+		&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "look again and again, with what passes a second"},
+	},
+	Action: runStatus,
 }
 
 func runStatus(c *cli.Context) error {
@@ -36,6 +42,9 @@ func runStatus(c *cli.Context) error {
 	name, err := labName(c, h, append(args, "")[0])
 	if err != nil {
 		return err
+	}
+	if c.Bool("watch") {
+		return watchLab(c, h, name)
 	}
 	b, err := lab.Open(h, name)
 	if err != nil {
@@ -106,5 +115,8 @@ func counterText(m lab.MirrorStatus) string {
 		return ""
 	}
 	return fmt.Sprintf("copied %d sent and %d received, %d dropped",
-		m.Counters.Sent.Frames, m.Counters.Received.Frames, m.Counters.Dropped+m.Counters.Sent.Failed+m.Counters.Received.Failed)
+		m.Counters.Sent.Frames, m.Counters.Received.Frames, lost(*m.Counters))
 }
+
+// lost are the frames that a mirror saw and the capturing machine did not get.
+func lost(c networks.Counters) uint64 { return c.Dropped + c.Sent.Failed + c.Received.Failed }

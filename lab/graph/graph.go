@@ -291,7 +291,7 @@ func (l Lab) About() string {
 // plain is a text as one line that orders nothing of a terminal or a reader.
 func plain(text string) string {
 	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
+		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
 			return '?'
 		}
 		return r

@@ -22,7 +22,7 @@ func (l Lab) Text(width int, unicode bool) string {
 			}
 		}
 	}
-	d.write(l.title())
+	d.writeAll(l.title())
 	d.write("")
 	for _, n := range l.Nodes {
 		d.node(n)
@@ -37,7 +37,7 @@ func (l Lab) Text(width int, unicode bool) string {
 		d.write("")
 	}
 	for _, p := range l.Ports {
-		d.write("the host's " + p.Text)
+		d.writeAll("the host's " + p.Text)
 	}
 	return d.out.String()
 }
@@ -82,17 +82,24 @@ func (d *ladder) write(row string) {
 	d.out.WriteString(row + "\n")
 }
 
+// writeAll writes a text that stands beside nothing.
+func (d *ladder) writeAll(text string) {
+	for _, row := range wrap(text, max(d.width, leastText)) {
+		d.write(row)
+	}
+}
+
 // ascii is a row without what is none; lines have a likeness.
 func ascii(row string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r < utf8.RuneSelf:
 			return r
-		case r == '│':
+		case r == '│', r == '┼', r == '╪': // what passes is not what joins
 			return '|'
 		case r == '─':
 			return '-'
-		case r == '║':
+		case r == '║', r == '╫', r == '╬':
 			return '#'
 		case r == '═':
 			return '='
