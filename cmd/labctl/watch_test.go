@@ -143,7 +143,14 @@ func TestWatchIsInterruptedInALook(t *testing.T) {
 		look: func(context.Context) (lab.Status, error) { cancel(); <-hang; return lab.Status{}, nil },
 		now:  time.Now, show: &changes{w: io.Discard},
 	}
-	interrupted(t, w.run(ctx))
+	ended := make(chan error, 1)
+	go func() { ended <- w.run(ctx) }()
+	select {
+	case err := <-ended:
+		interrupted(t, err)
+	case <-time.After(time.Minute):
+		t.Fatal("it hangs")
+	}
 }
 
 // terminal keeps every write to it, and what it would show.

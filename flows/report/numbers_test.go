@@ -116,7 +116,7 @@ func TestPicture(t *testing.T) {
 			node("server", "iperf3 server", graph.NIC{Network: "control", Lines: []string{"10.7.1.41"}}, graph.NIC{Network: "test", Side: "server", Lines: []string{"10.7.2.41"}}),
 			node("tshark", "", graph.NIC{Network: "control", Lines: []string{"10.7.1.42"}}, graph.NIC{Lines: []string{"copy of client"}, Copy: true}),
 		},
-		Copies: []graph.Copy{{From: "client", To: "tshark", Network: "test", Side: "client", Text: "taken at tap lc2"}},
+		Copies: []graph.Copy{{From: "client", To: "tshark", Network: "test", Side: "client", Lines: []string{"taken at tap lc2"}}},
 	}
 	if d := cmp.Diff(want, readLab([]byte(labSample)).picture("client", "server")); d != "" {
 		t.Errorf("(-want +got)\n%s", d)

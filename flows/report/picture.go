@@ -60,7 +60,7 @@ func (s labStatus) picture(client, server string) graph.Lab {
 		l.Nodes = append(l.Nodes, node)
 	}
 	for _, m := range s.Mirror {
-		c := graph.Copy{From: m.From, To: m.To, Text: strings.TrimSpace("taken at " + cmp.Or(m.Point, "link") + " " + m.At)}
+		c := graph.Copy{From: m.From, To: m.To, Lines: []string{strings.TrimSpace("taken at " + cmp.Or(m.Point, "link") + " " + m.At)}}
 		c.Network, c.Side = s.copied(m.From, m.To)
 		l.Copies = append(l.Copies, c)
 	}

@@ -66,7 +66,7 @@ func (l Lab) edges(by ids, host string) []edge {
 		}
 	}
 	for _, c := range l.Copies {
-		add(by.nodes[c.From], by.nodes[c.To], copies, "copy of "+key(c.Network, c.Side), c.Text)
+		add(by.nodes[c.From], by.nodes[c.To], copies, append([]string{"copy of " + key(c.Network, c.Side)}, c.Lines...)...)
 	}
 	for _, p := range l.Ports {
 		add(host, by.nodes[p.Node], copies, p.Text)

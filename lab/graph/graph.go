@@ -62,7 +62,7 @@ type Segment struct {
 type Copy struct {
 	From, To      string
 	Network, Side string
-	Text          string // where the copy is taken, and what was copied
+	Lines         []string // where the copy is taken, and what was copied
 }
 
 // Port is one of the host that leads to one of a node.
@@ -217,7 +217,7 @@ func underText(under, router string) string {
 }
 
 func copyOf(l topology.Lab, to string, c topology.NIC, live *Live) Copy {
-	out := Copy{From: c.Mirror, To: to, Network: c.Network, Side: c.Side, Text: fmt.Sprintf("taken at %s %s", c.Point.Kind, c.Point.Link)}
+	out := Copy{From: c.Mirror, To: to, Network: c.Network, Side: c.Side, Lines: []string{fmt.Sprintf("taken at %s %s", c.Point.Kind, c.Point.Link)}}
 	if from, ok := l.Node(c.Mirror); ok && c.Side == "" {
 		if nic, ok := from.NIC(c.Network); ok {
 			out.Side = nic.Side
@@ -225,10 +225,10 @@ func copyOf(l topology.Lab, to string, c topology.NIC, live *Live) Copy {
 	}
 	m := live.Mirrors[c.Mirror]
 	if m.State != "" {
-		out.Text += ", " + m.State
+		out.Lines = append(out.Lines, m.State)
 	}
 	if m.Counted {
-		out.Text += fmt.Sprintf(", %d frames copied, %d dropped", m.Copied, m.Dropped)
+		out.Lines = append(out.Lines, fmt.Sprintf("%d frames copied, %d dropped", m.Copied, m.Dropped))
 	}
 	return out
 }
@@ -280,7 +280,7 @@ func (l Lab) About() string {
 		all = append(all, text+": "+strings.Join(append(slices.Clone(n.Lines), nics...), "; "))
 	}
 	for _, c := range l.Copies {
-		all = append(all, fmt.Sprintf("Mirror: what passes %s's NIC on %s goes to %s, %s", c.From, key(c.Network, c.Side), c.To, c.Text))
+		all = append(all, fmt.Sprintf("Mirror: what passes %s's NIC on %s goes to %s, %s", c.From, key(c.Network, c.Side), c.To, strings.Join(c.Lines, ", ")))
 	}
 	for _, p := range l.Ports {
 		all = append(all, "The host's "+p.Text)

@@ -175,7 +175,7 @@ func labWith(text string) Lab {
 			{Name: "p" + text, Segments: []Segment{{Text: text, Host: text}}},
 			{Name: "t" + text, Under: topology.UnderWire, Lines: []string{text, text}, Segments: []Segment{{Side: "a" + text, Text: text}, {Side: "b" + text, Text: text}}},
 		},
-		Copies: []Copy{{From: text, To: "2" + text, Network: "t" + text, Side: "a" + text, Text: text}},
+		Copies: []Copy{{From: text, To: "2" + text, Network: "t" + text, Side: "a" + text, Lines: []string{text}}},
 		Ports:  []Port{{text, text}},
 	}
 }

@@ -110,7 +110,10 @@ func (l Lab) place(n Node) placed {
 	}
 	for _, c := range n.NICs {
 		s := slot{nic: c, lines: c.Lines, w: 70}
-		for _, t := range c.Lines {
+		if c.Copy {
+			s.lines = l.copyLines(n.Name, c)
+		}
+		for _, t := range s.lines {
 			s.w = max(s.w, wide("small", cut(t))+14)
 		}
 		if net, ok := l.network(c.Network); c.Copy || ok && len(net.Segments) > 1 {
@@ -328,13 +331,10 @@ func (l Lab) belowNodes(p *picture, nodes []placed, bottom int, taps map[string]
 	}
 	for i := range nodes {
 		for _, s := range nodes[i].down {
-			if s.nic.Copy {
-				s.lines = l.copyLines(nodes[i].Name, s.nic)
-			}
 			p.beside(s, lanes+rowOf-4)
 		}
 	}
-	end := lanes + rowOf*tall(nodes, l.downLines)
+	end := lanes + rowOf*tall(nodes, func(n placed) []slot { return n.down })
 	for _, n := range l.Networks {
 		if len(n.Segments) > 1 {
 			end = l.sided(p, n, nodes, bottom, end+30, taps)
@@ -347,21 +347,10 @@ func (l Lab) belowNodes(p *picture, nodes []placed, bottom int, taps map[string]
 func (l Lab) copyLines(node string, c NIC) []string {
 	for _, k := range l.Copies {
 		if k.To == node {
-			return append(slices.Clone(c.Lines), k.Text)
+			return slices.Concat(c.Lines, k.Lines)
 		}
 	}
 	return c.Lines
-}
-
-// downLines are a node's lower slots with all their texts.
-func (l Lab) downLines(n placed) []slot {
-	all := slices.Clone(n.down)
-	for i, s := range all {
-		if s.nic.Copy {
-			all[i].lines = l.copyLines(n.Name, s.nic)
-		}
-	}
-	return all
 }
 
 // sided draws a network with sides at y: its segments and what joins these; it returns

@@ -285,7 +285,7 @@ func (d *ladder) box(n Node) {
 func (d *ladder) copied(node string, c *NIC) string {
 	for _, k := range d.lab.Copies {
 		if k.To == node {
-			return k.From + " on " + key(k.Network, k.Side) + ", " + strings.Join(append([]string{k.Text}, c.Lines[min(1, len(c.Lines)):]...), ", ")
+			return k.From + " on " + key(k.Network, k.Side) + ", " + strings.Join(slices.Concat(k.Lines, c.Lines[min(1, len(c.Lines)):]), ", ")
 		}
 	}
 	return strings.Join(c.Lines, ", ")
