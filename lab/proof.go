@@ -233,14 +233,14 @@ func (p point) judge() error {
 }
 
 func describeNIC(nic topology.NIC) string {
-	switch {
-	case nic.Mirror != "":
-		return "copy of " + nic.Mirror + "'s on " + nic.Network
-	case nic.Side != "":
-		return nic.Network + "/" + nic.Side
-	default:
-		return nic.Network
+	on := nic.Network
+	if nic.Side != "" {
+		on += "/" + nic.Side
 	}
+	if nic.Mirror != "" {
+		return "copy of " + nic.Mirror + "'s on " + on
+	}
+	return on
 }
 
 func marks(k int, f flow) []mark {

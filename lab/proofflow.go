@@ -34,10 +34,9 @@ func flowsOf(l topology.Lab) []flow {
 		}
 		for i := range max(len(a), len(b)) {
 			x, y := a[i%len(a)], b[i%len(b)]
-			for _, f := range []flow{newFlow(l, on, x, other, y), newFlow(l, other, y, on, x)} {
-				if len(f.path) > 0 {
-					flows = append(flows, f)
-				}
+			there, back := newFlow(l, on, x, other, y), newFlow(l, other, y, on, x)
+			if there.path != nil && back.path != nil {
+				flows = append(flows, there, back)
 			}
 		}
 	}
@@ -81,12 +80,15 @@ func endsOf(l topology.Lab, n, but topology.Network) []topology.Node {
 }
 
 // newFlow is from a node on one network to a node on the same or another; without a
-// path where none leads there.
+// path where none leads there, or none that begins on that network.
 func newFlow(l topology.Lab, n topology.Network, from topology.Node, on topology.Network, to topology.Node) flow {
 	src, _ := from.NIC(n.Name)
 	dst, _ := to.NIC(on.Name)
 	f := flow{from: from, to: to, network: n, src: src.Address.Addr(), dst: dst.Address.Addr()}
 	f.path = pathOf(l, from, f.dst)
+	if f.path != nil && from.NICs[f.path[0].nic].Address != src.Address {
+		f.path = nil
+	}
 	mtu := n.MTU
 	for _, p := range f.path {
 		node, _ := l.Node(p.node)
@@ -116,7 +118,7 @@ func pathOf(l topology.Lab, from topology.Node, to netip.Addr) []place {
 			return nil
 		}
 		path = append(path, place{next.Name, in})
-		if via == to {
+		if hasAddress(next, to) { // on whichever NIC it is
 			return path
 		}
 		at = next
@@ -140,6 +142,10 @@ func stepTo(n topology.Node, to netip.Addr) (nic int, via netip.Addr) {
 	return -1, netip.Addr{}
 }
 
+func hasAddress(n topology.Node, a netip.Addr) bool {
+	return slices.ContainsFunc(n.NICs, func(c topology.NIC) bool { return c.Mirror == "" && c.Address.Addr() == a })
+}
+
 // whoHas is the node whose NIC has that address.
 func whoHas(l topology.Lab, a netip.Addr) (n topology.Node, nic int) {
 	for _, n := range l.Nodes {
@@ -159,8 +165,16 @@ func watches(l topology.Lab, n topology.Node, nic int) place {
 		return place{n.Name, nic}
 	}
 	from, _ := l.Node(c.Mirror)
-	i := slices.IndexFunc(from.NICs, func(m topology.NIC) bool {
-		return m.Mirror == "" && m.Network == c.Network && (c.Side == "" || m.Side == c.Side)
-	})
-	return place{from.Name, i}
+	of := mirrored(from, c)
+	return place{from.Name, slices.IndexFunc(from.NICs, func(m topology.NIC) bool { return m.Network == of.Network && m.Side == of.Side && m.Mirror == "" })}
+}
+
+// mirrored is the NIC of a node whose frames a capture NIC receives.
+func mirrored(from topology.Node, capture topology.NIC) topology.NIC {
+	if capture.Side == "" { // the only one on the network
+		nic, _ := from.NIC(capture.Network)
+		return nic
+	}
+	nic, _ := from.NICOn(capture.Network, capture.Side)
+	return nic
 }

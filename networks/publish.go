@@ -126,8 +126,9 @@ func (p Publish) published() []string {
 //	input        the host's address on a lab's network answers that network alone; nodes
 //	             reach the host by their own addresses, and not from sides or capture NICs
 //	forward      into nat networks only what is published or was asked for; elsewhere nothing;
-//	             no node passes for another, nor for who answers another lab's: from a side
-//	             comes what has an address of any side, which nodes between them may forward
+//	             no node passes for another, nor for who answers another lab's. Inside a
+//	             segment, frames that br_netfilter shows have whatever addresses they have:
+//	             nodes forward from one side to another
 //	prerouting   published ports lead to their nodes, for other hosts and for nodes
 //	output       and for the host itself
 //	silence      the host says nothing of its own on sides: its bridges would report on IGMP,
@@ -143,7 +144,6 @@ func (p Publish) chains() ([]chain, error) {
 	postrouting := natChain("postrouting", nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
 
 	loopback := netip.MustParsePrefix("127.0.0.0/8")
-	measured := p.measured()
 	for _, n := range p.Lab.Networks {
 		for _, s := range n.Segments {
 			if s.Existing {
@@ -164,16 +164,12 @@ func (p Publish) chains() ([]chain, error) {
 				input.add(from, drop)
 			}
 			forward.add(from, to, accept)
-			if n.Sided() {
-				forward.add(from, measured, drop)
-			} else {
-				forward.add(from, notSaddr(s.Subnet), drop)
-			}
 			if n.Uplink != topology.UplinkNAT {
 				forward.add(from, drop)
 				forward.add(to, drop)
 				continue
 			}
+			forward.add(from, notSaddr(s.Subnet), drop)
 			forward.add(to, established, accept)
 			forward.add(to, translated, accept)
 			forward.add(to, drop)
@@ -202,19 +198,6 @@ func (p Publish) chains() ([]chain, error) {
 		output.add(match, dnat(port.node, port.Port))
 	}
 	return []chain{guard, input, forward, prerouting, silence, output, postrouting}, nil
-}
-
-// measured matches what comes from none of the lab's sides.
-func (p Publish) measured() rule {
-	var other rule
-	for _, n := range p.Lab.Networks {
-		if n.Sided() {
-			for _, s := range n.Subnets() {
-				other = append(other, notSaddr(s)...)
-			}
-		}
-	}
-	return other
 }
 
 // addressed matches what is sent to a published port of the host.

@@ -97,7 +97,7 @@ labctl down trafic
 
 func TestPrintStatus(t *testing.T) {
 	var b strings.Builder
-	err := printStatus(&b, lab.Status{
+	err := printStatus(&b, nil, lab.Status{
 		Name: "demo", State: lab.Part, Provenance: lab.Provenance{Accelerator: "tcg"},
 		Nodes: []lab.NodeStatus{
 			{Name: "one", State: "present", Ready: true, NICs: []lab.NICStatus{
@@ -105,7 +105,7 @@ func TestPrintStatus(t *testing.T) {
 			}},
 			{Name: "tap", State: "absent", NICs: []lab.NICStatus{{Network: "test", Mirror: "one"}}},
 		},
-		Mirror:    []lab.MirrorStatus{{From: "one", To: "tap", State: "absent"}},
+		Mirror:    []lab.MirrorStatus{{From: "one", Network: "test", Side: "a", To: "tap", State: "absent"}},
 		Resources: []lab.ResourceState{{Resource: "machine/one", State: "present"}, {Resource: "machine/tap", State: "absent"}},
 		Strays:    []string{"machine/old"},
 	})
@@ -114,8 +114,8 @@ func TestPrintStatus(t *testing.T) {
 	}
 	words := strings.Join(strings.Fields(b.String()), " ")
 	for _, want := range []string{
-		"lab demo is partial (tcg)", "one present ready control 10.9.1.2/24, test/a 10.9.2.2/24 (virtio)", "tap absent not ready copy of one",
-		"mirror absent one to tap", "machine/tap absent", "machine/old bears the lab's mark",
+		"lab demo is partial (tcg)", "one present ready control 10.9.1.2/24, test/a 10.9.2.2/24 (virtio)", "tap absent not ready copy of one on test",
+		"mirror absent one's test/a to tap", "machine/tap absent", "machine/old bears the lab's mark",
 	} {
 		if !strings.Contains(words, want) {
 			t.Errorf("no %q in\n%s", want, b.String())

@@ -13,6 +13,7 @@ import (
 	"github.com/mami-project/labctl/host"
 	"github.com/mami-project/labctl/lab"
 	"github.com/mami-project/labctl/networks"
+	"github.com/mami-project/labctl/topology"
 )
 
 var statusCommand = &cli.Command{
@@ -54,7 +55,7 @@ func runStatus(c *cli.Context) error {
 	if c.Bool("json") {
 		err = printJSON(c, s)
 	} else {
-		err = printStatus(c.App.Writer, s)
+		err = printStatus(c.App.Writer, b.Lab.Networks, s)
 	}
 	if err := errors.Join(err, lookErr); err != nil {
 		return err
@@ -65,7 +66,7 @@ func runStatus(c *cli.Context) error {
 	return nil
 }
 
-func printStatus(w io.Writer, s lab.Status) error {
+func printStatus(w io.Writer, networks []topology.Network, s lab.Status) error {
 	fmt.Fprintf(w, "lab %s is %s (%s)\n\n", s.Name, s.State, s.Provenance.Accelerator)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, n := range s.Nodes {
@@ -76,8 +77,13 @@ func printStatus(w io.Writer, s lab.Status) error {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", n.Name, n.State, ready, nicText(n))
 	}
 	fmt.Fprintln(t)
+	for _, n := range networks {
+		if n.Sided() {
+			fmt.Fprintf(t, "network\t%s\t%s\n", n.Name, sidesText(n))
+		}
+	}
 	for _, m := range s.Mirror {
-		fmt.Fprintf(t, "mirror\t%s\t%s to %s at %s %s\t%s\n", m.State, m.From, m.To, m.Point, m.At, counterText(m))
+		fmt.Fprintf(t, "mirror\t%s\t%s's %s to %s at %s %s\t%s\n", m.State, m.From, onText(m.Network, m.Side), m.To, m.Point, m.At, counterText(m))
 	}
 	for _, r := range s.Resources {
 		if r.State != host.Present.String() {
@@ -100,9 +106,9 @@ func nicText(n lab.NodeStatus) string {
 	for _, c := range n.NICs {
 		switch {
 		case c.Mirror != "":
-			all = append(all, "copy of "+c.Mirror)
+			all = append(all, "copy of "+c.Mirror+" on "+onText(c.Network, c.Side))
 		case c.Side != "":
-			all = append(all, fmt.Sprintf("%s/%s %s (%s)", c.Network, c.Side, c.Address, strings.TrimSpace(c.Kind+" "+c.Device)))
+			all = append(all, fmt.Sprintf("%s %s (%s)", onText(c.Network, c.Side), c.Address, strings.TrimSpace(c.Kind+" "+c.Device)))
 		default:
 			all = append(all, c.Network+" "+c.Address)
 		}

@@ -70,6 +70,11 @@ func printReach(w io.Writer, b lab.Build, proof lab.Proof) error {
 	for _, n := range b.Lab.Nodes {
 		fmt.Fprintf(t, "%s\t%s\n", n.Name, strings.Join(addresses(n), "\t"))
 	}
+	for _, n := range b.Lab.Networks {
+		if n.Sided() && n.Under != topology.UnderWire { // whose sides are as one network
+			fmt.Fprintf(t, "network %s\t%s\n", n.Name, sidesText(n))
+		}
+	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
@@ -91,9 +96,9 @@ func addresses(n topology.Node) []string {
 	for _, c := range n.NICs {
 		switch {
 		case c.Mirror != "":
-			all = append(all, "copy of "+c.Mirror+" on "+c.Network)
+			all = append(all, "copy of "+c.Mirror+" on "+onText(c.Network, c.Side))
 		case c.Side != "":
-			text := c.Network + "/" + c.Side + " " + c.Address.Addr().String()
+			text := onText(c.Network, c.Side) + " " + c.Address.Addr().String()
 			if c.Host != (topology.HostDevice{}) {
 				text += " by " + c.Host.String()
 			}
