@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -70,15 +71,20 @@ func printReach(w io.Writer, b lab.Build, proof lab.Proof) error {
 	for _, n := range b.Lab.Nodes {
 		fmt.Fprintf(t, "%s\t%s\n", n.Name, strings.Join(addresses(n), "\t"))
 	}
-	for _, n := range b.Lab.Networks {
-		if n.Sided() && n.Under != topology.UnderWire { // whose sides are as one network
-			fmt.Fprintf(t, "network %s\t%s\n", n.Name, sidesText(n))
-		}
-	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "\nlabctl ssh %s\n", b.Lab.Nodes[0].Name)
+	fmt.Fprintln(w)
+	apart := slices.DeleteFunc(slices.Clone(b.Lab.Networks), func(n topology.Network) bool {
+		return !n.Sided() || n.Under == topology.UnderWire // by which they are as one
+	})
+	for _, n := range apart {
+		fmt.Fprintf(w, "%s: %s\n", n.Name, sidesText(n))
+	}
+	if len(apart) > 0 {
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintf(w, "labctl ssh %s\n", b.Lab.Nodes[0].Name)
 	for _, n := range b.Lab.Nodes {
 		for _, p := range n.Publish {
 			fmt.Fprintf(w, "port %d/%s of this host leads to %s's %d\n", p.HostPort, p.Protocol, n.Name, p.Port)
