@@ -96,11 +96,19 @@ const (
 	headerMost = 64 << 10
 )
 
-// servicesAnswer reaches the node as a user will: ssh greets, InfluxDB pings.
+// servicesAnswer reaches the node as a user will: ssh greets, InfluxDB pings. Where the
+// host has no way to the node, the node itself is asked to.
 func servicesAnswer(ctx context.Context, m Machine) error {
 	address, ok := m.Node.ControlAddress()
 	if !ok {
 		return nil // reached by its agent only
+	}
+	reached, err := m.On.Reaches(address)
+	if err != nil {
+		return err
+	}
+	if !reached {
+		return m.servesItself(ctx, address)
 	}
 	at := netip.AddrPortFrom(address, sshPort)
 	if err := until(ctx, func() (bool, error) { return sshGreets(ctx, at), nil }); err != nil {

@@ -29,6 +29,7 @@ var requirements = []requirement{
 	{"the system has booted", hasBooted, "labctl exec NODE -- systemctl list-jobs (of Alpine: rc-status --all) shows what it waits for", nil},
 	{"addresses and names are as written", isAsWritten, "labctl console NODE logs in", nil},
 	{"its passthrough NIC has a carrier", hasCarrier, "is the cable plugged in, and is the NIC at its other end up? labctl exec NODE -- ip -br link", hasPassthrough},
+	{"its bridges pass its frames", isPassed, "bridge link tells the ports' states: one that is blocking is part of a loop", isPlugged},
 	{"its services answer over the control network", servicesAnswer, "does a firewall of the host drop what comes from the lab's bridges?", nil},
 }
 

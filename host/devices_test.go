@@ -33,7 +33,12 @@ func judge(t *testing.T, h *Host, n Needs, on traffic) Unfits {
 // but is the fit host without a line, or with another in its place.
 func but(t *testing.T, lines ...string) string {
 	t.Helper()
-	spec := fit
+	return changed(t, fit, lines...)
+}
+
+// changed is a host with texts of its spec in the place of others.
+func changed(t *testing.T, spec string, lines ...string) string {
+	t.Helper()
 	for i := 0; i < len(lines); i += 2 {
 		if strings.Count(spec, lines[i]) != 1 {
 			t.Fatalf("%q is not once in the host", lines[i])

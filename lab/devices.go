@@ -2,6 +2,7 @@ package lab
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 
@@ -75,11 +76,15 @@ func taken(h *host.Host, lab string, marks Marks) (map[string]string, error) {
 	return who, nil
 }
 
-// nicsOf are the PCI devices and links of the host that a lab has for itself.
+// nicsOf are the PCI devices and links of the host that a lab has for itself, its
+// own bridges among them.
 func nicsOf(l topology.Lab) []string {
 	var all []string
 	for _, n := range l.Networks {
 		for _, s := range n.Segments {
+			if !s.Existing {
+				all = append(all, s.Bridge)
+			}
 			all = append(all, s.Ports...)
 			if s.Uplink != "" {
 				all = append(all, s.Uplink)
@@ -157,4 +162,34 @@ func foundAs(devices []topology.Device) []host.Found {
 		})
 	}
 	return all
+}
+
+// bridges are those of the host's own that the lab's nodes are plugged into.
+func (b Build) bridges() []host.Bridge {
+	var all []host.Bridge
+	if b.On.Fake() {
+		return nil // libvirt's test driver plugs into none
+	}
+	for _, n := range b.Lab.Networks {
+		for _, s := range n.Segments {
+			switch {
+			case !s.Existing:
+			case n.Sided():
+				all = append(all, host.Bridge{For: "side " + s.Side + " of network " + n.Name, Name: s.Bridge, MTU: n.MTU, Measured: true})
+			default:
+				all = append(all, host.Bridge{For: "network " + n.Name, Name: s.Bridge, MTU: n.MTU, Subnet: s.Subnet})
+			}
+		}
+	}
+	return all
+}
+
+// Disturbed is what the lab works with on bridges of the host's own, and yet is worse for.
+func (b Build) Disturbed() ([]string, error) {
+	found, err := b.On.Disturbs(host.Needs{Bridges: b.bridges()})
+	var all []string
+	for _, f := range found {
+		all = append(all, fmt.Sprintf("%s: %s (%s)", f.What, f.Why, f.Fix))
+	}
+	return all, err
 }

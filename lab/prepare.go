@@ -202,6 +202,7 @@ func (b Build) needs(p Plan, marks Marks) (host.Needs, error) {
 	if n.Taken, err = taken(b.On, b.Lab.Name, marks); err != nil {
 		return host.Needs{}, err
 	}
+	n.Bridges = b.bridges()
 	for _, s := range p.Steps() {
 		switch r := s.Resource.(type) {
 		case networks.Segment:

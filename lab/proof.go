@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -81,7 +82,7 @@ func (b Build) Prove(ctx context.Context, tell Tell) (Proof, error) {
 		return err
 	})
 	if err != nil {
-		return Proof{}, fmt.Errorf("prove the data path: %w", err)
+		return Proof{}, fmt.Errorf("prove the data path: %w%s", err, b.foreignPaths())
 	}
 	p := Proof{Flows: len(flows), Took: time.Since(start), Impaired: e.impaired != nil}
 	for _, at := range points {
@@ -316,4 +317,22 @@ while kill -0 "$pid" 2>/dev/null; do
 done
 cat frames
 cd / && rm -rf %[1]s`, captureDir, pause, within)
+}
+
+// foreignPaths tells of the networks under test that are none of labctl's, which a
+// proof that fails is to be looked for in first.
+func (b Build) foreignPaths() string {
+	var told strings.Builder
+	for _, n := range b.Lab.Networks {
+		if n.Under != topology.UnderExternal {
+			continue
+		}
+		var ends []string
+		for _, s := range n.Segments {
+			ends = append(ends, cmp.Or(s.Uplink, "bridge "+s.Bridge))
+		}
+		fmt.Fprintf(&told, "\n  network %s is external: what joins %s is none of labctl's; does it pass frames both ways, with IP packets of %d bytes?",
+			n.Name, strings.Join(ends, " and "), n.MTU)
+	}
+	return told.String()
 }

@@ -75,6 +75,13 @@ func claim(ctx context.Context, h *host.Host, f topology.File, w Wanted, tell Te
 	if err := b.Preflight(ctx, p); err != nil {
 		return Build{}, nil, err
 	}
+	disturbed, err := b.Disturbed()
+	if err != nil {
+		return Build{}, nil, err
+	}
+	for _, what := range disturbed {
+		tell.warn(what)
+	}
 	p.Stages = p.Stages[:1] // the folder and its mark: the claim
 	if w.TTL > 0 && p.Empty() {
 		if err := tell.work("renew", b.folder().String(), b.folder().write); err != nil {

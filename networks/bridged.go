@@ -25,11 +25,13 @@ const withNFTBackend = 10004000
 
 // forwarding is what a host's firewall does with what it forwards, of one family.
 type forwarding struct {
-	calls   bool // bridged frames are asked about too (br_netfilter)
-	drops   bool // what no rule accepts is dropped, as Docker has it
-	libvirt bool // libvirt's rules are asked first
-	flushed bool // libvirt's rules are there, and not asked any more
-	labs    bool // a rule accepts what passes a lab's bridges
+	calls   bool            // bridged frames are asked about too (br_netfilter)
+	drops   bool            // what no rule accepts is dropped, as Docker has it
+	libvirt bool            // libvirt's rules are asked first
+	flushed bool            // libvirt's rules are there, and not asked any more
+	labs    bool            // a rule accepts what passes a lab's bridges
+	passes  map[string]bool // the links that rules accept by their whole name
+	bridged bool            // a rule accepts what a bridge passes on, of any (physdev)
 }
 
 // Bridged looks whether the host's firewall eats the frames on a lab's bridges.
@@ -45,7 +47,9 @@ func Bridged(h *host.Host, l topology.Lab) host.Check {
 	if err != nil {
 		return host.Unseen(name, err)
 	}
-	return judgeBridged(v4, v6, libvirtJumps(h), routed(l))
+	c := judgeBridged(v4, v6, libvirtJumps(h), routed(l))
+	judgeSite(&c, v4, v6, l)
+	return c
 }
 
 // libvirtJumps says whether this libvirt puts its rules where iptables has its own.
@@ -131,6 +135,7 @@ func forwards(family nftables.TableFamily, calls string) (forwarding, error) {
 		for _, r := range rules {
 			f.libvirt = f.libvirt || jumpsTo(r.Exprs, libvirtAccepts)
 			f.labs = f.labs || acceptsLabs(r.Exprs)
+			f.accepts(r.Exprs)
 		}
 	}
 	f.flushed = kept && !f.libvirt
@@ -158,4 +163,64 @@ func acceptsLabs(r rule) bool {
 		}
 	}
 	return named && accepts
+}
+
+// accepts notes the links whose frames a rule accepts: the one named as where they come
+// from, and whatever a bridge passes on.
+func (f *forwarding) accepts(r rule) {
+	var names []string
+	accepts, bridged := false, false
+	for _, e := range r {
+		switch e := e.(type) {
+		case *expr.Cmp:
+			if e.Op != expr.CmpOpEq { // all but that one
+				return
+			}
+			if len(e.Data) > 0 {
+				names = append(names, string(bytes.TrimRight(e.Data, "\x00")))
+			}
+		case *expr.Match:
+			bridged = bridged || e.Name == "physdev"
+		case *expr.Verdict:
+			accepts = e.Kind == expr.VerdictAccept
+		}
+	}
+	if !accepts {
+		return
+	}
+	f.bridged = f.bridged || bridged
+	for _, name := range names {
+		if f.passes == nil {
+			f.passes = map[string]bool{}
+		}
+		f.passes[name] = true
+	}
+}
+
+// judgeSite judges what becomes of frames on bridges of the host's own, of which
+// libvirt's rules do not know.
+func judgeSite(c *host.Check, v4, v6 forwarding, l topology.Lab) {
+	for _, n := range l.Networks {
+		for _, s := range n.Segments {
+			if !s.Existing {
+				continue
+			}
+			for _, family := range []struct {
+				name, tool string
+				forwarding
+			}{{"IPv4", "iptables", v4}, {"IPv6", "ip6tables", v6}} {
+				if !family.drops || !family.calls || family.bridged || family.passes[s.Bridge] {
+					continue
+				}
+				what := fmt.Sprintf("the host's firewall drops %s frames on bridge %s: bridge-nf-call-%s is on, the policy of FORWARD is DROP (as Docker sets it), and no rule passes them",
+					family.name, s.Bridge, family.tool)
+				fix := fmt.Sprintf("%s -I FORWARD -i %[2]s -o %[2]s -j ACCEPT; or, where no container needs it, sysctl -w net.bridge.bridge-nf-call-%[1]s=0", family.tool, s.Bridge)
+				if family.name == "IPv4" {
+					c.Fault(what, "nodes on it and those whom they are to reach there do not reach each other", fix)
+				} else {
+					c.Warn(what, "labctl's own proof is IPv4 and passes, while IPv6 flows of yours would be lost on the way", fix)
+				}
+			}
+		}
+	}
 }

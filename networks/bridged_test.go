@@ -1,6 +1,7 @@
 package networks
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -75,5 +76,48 @@ func TestAcceptsLabs(t *testing.T) {
 	}
 	if !jumpsTo(jump, libvirtAccepts) || jumpsTo(jump, "DOCKER-USER") || jumpsTo(accept, libvirtAccepts) {
 		t.Error("a jump to libvirt's chain is not told from others")
+	}
+}
+
+// Of bridges of the host's own libvirt's rules do not know.
+func TestJudgeSite(t *testing.T) {
+	l := demo("red", "10.7")
+	l.Networks[0].Segments[0].Bridge, l.Networks[0].Segments[0].Existing = "br0", true
+	rules := func(rs ...rule) (f forwarding) {
+		f.calls, f.drops, f.libvirt = true, true, true
+		for _, r := range rs {
+			f.accepts(r)
+		}
+		return f
+	}
+	named := func(op expr.CmpOp, name string) rule { return linkName(expr.MetaKeyIIFNAME, op, name) }
+	for name, test := range map[string]struct {
+		v4, v6 forwarding
+		want   string
+	}{
+		"nothing drops":       {forwarding{calls: true}, forwarding{}, host.OK},
+		"not asked":           {forwarding{drops: true}, forwarding{}, host.OK},
+		"dropped":             {rules(), forwarding{}, host.Wrong},
+		"IPv6 is dropped":     {forwarding{}, rules(), host.Warning},
+		"accepted":            {rules(slices.Concat(named(expr.CmpOpEq, "br0"), accept)), forwarding{}, host.OK},
+		"another is accepted": {rules(slices.Concat(named(expr.CmpOpEq, "br01"), accept)), forwarding{}, host.Wrong},
+		"all but it":          {rules(slices.Concat(named(expr.CmpOpNeq, "br0"), accept)), forwarding{}, host.Wrong},
+		"what is bridged":     {rules(slices.Concat(rule{&expr.Match{Name: "physdev"}}, accept)), forwarding{}, host.OK},
+		"it is dropped":       {rules(slices.Concat(named(expr.CmpOpEq, "br0"), drop)), forwarding{}, host.Wrong},
+	} {
+		var c host.Check
+		judgeSite(&c, test.v4, test.v6, l)
+		if c.State() != test.want {
+			t.Errorf("%s: %s, want %s", name, c.State(), test.want)
+		}
+		for _, f := range c.Findings {
+			if !strings.Contains(f.Fix, "tables -I FORWARD -i br0 -o br0 -j ACCEPT") {
+				t.Errorf("%s: the way out is %q", name, f.Fix)
+			}
+		}
+	}
+	var c host.Check
+	if judgeSite(&c, rules(), rules(), demo("red", "10.7")); len(c.Findings) > 0 {
+		t.Errorf("of a lab on no bridge of the host's: %+v", c.Findings)
 	}
 }

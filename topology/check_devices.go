@@ -89,6 +89,9 @@ func uplinks(c *checker, n *draftNetwork) {
 			c.checkLink(p.to(side), nic)
 		}
 	}
+	if bridge := n.bridgeOf(n.Sides[0]); len(n.Sides) == 2 && bridge != "" && n.bridgeOf(n.Sides[1]) == bridge {
+		c.problem(p, fmt.Sprintf("both sides of %s are bridge %s: they are one segment, and nothing is under test", n.at, show(bridge)), "name a bridge of its own for each side, with the network under test between them")
+	}
 }
 
 // mirrorPort: it is a link's name, and the one place where the copy is taken.

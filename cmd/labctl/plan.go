@@ -26,6 +26,7 @@ type planned struct {
 	Mirrors []plannedMirror `json:"mirrors"`
 	// Impairments are what the network under test does to frames once the lab is proven.
 	Impairments []lab.ImpairmentStatus `json:"impairments"`
+	Warnings    []string               `json:"warnings"` // of what measurements would be worse for on bridges of the host's own
 }
 
 type plannedMirror struct {
@@ -48,7 +49,7 @@ func runPlan(c *cli.Context) error {
 	if err := b.Preflight(c.Context, p); err != nil {
 		return err
 	}
-	out := planned{Lab: b.Lab.Name, From: b.From, Accel: b.Accel, Steps: []plannedStep{}, Mirrors: []plannedMirror{}, Impairments: b.PlannedImpairments()}
+	out := planned{Lab: b.Lab.Name, From: b.From, Accel: b.Accel, Steps: []plannedStep{}, Mirrors: []plannedMirror{}, Impairments: b.PlannedImpairments(), Warnings: []string{}}
 	for _, image := range missing {
 		out.Steps = append(out.Steps, plannedStep{image.Verb(), image.String()})
 	}
@@ -58,6 +59,11 @@ func runPlan(c *cli.Context) error {
 	for _, m := range b.Mirrors() {
 		out.Mirrors = append(out.Mirrors, plannedMirror{m.Node, m.From.Kind, m.From.Link})
 	}
+	disturbed, err := b.Disturbed()
+	if err != nil {
+		return err
+	}
+	out.Warnings = append(out.Warnings, disturbed...)
 	if c.Bool("json") {
 		return printJSON(c, out)
 	}
@@ -70,6 +76,9 @@ func runPlan(c *cli.Context) error {
 	}
 	for _, m := range out.Mirrors {
 		fmt.Fprintf(c.App.Writer, "%s's frames are copied at the %s %s\n", m.Node, m.Point, m.At)
+	}
+	for _, w := range out.Warnings {
+		fmt.Fprintln(c.App.Writer, "warning:", w)
 	}
 	return printImpairments(c.App.Writer, out.Impairments)
 }
