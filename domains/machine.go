@@ -4,6 +4,7 @@ package domains
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 
@@ -20,10 +21,11 @@ type Machine struct {
 	Node     topology.Node
 	Boot     Boot
 	Tag      host.Tag
-	Guest    string                   // what its base says that it is: "alpine" has OpenRC, all others systemd
-	Hosts    func() string            // the text of its hosts file; not a string, since a large lab's hold many
-	Deliver  func() (Delivery, error) // what the agent brings into it; nil where its files reach it otherwise
-	Programs []string                 // that its image must have; none where the recipe saw to it
+	Guest    string                         // what its base says that it is: "alpine" has OpenRC, all others systemd
+	Hosts    func() string                  // the text of its hosts file; not a string, since a large lab's hold many
+	Deliver  func() (Delivery, error)       // what the agent brings into it; nil where its files reach it otherwise
+	Programs []string                       // that its image must have; none where the recipe saw to it
+	Trust    func() (*x509.CertPool, error) // the authorities by which its https is trusted; nil where it serves none
 }
 
 func (m Machine) String() string { return "machine/" + m.Node.Name }

@@ -3,6 +3,7 @@ package domains
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -91,6 +92,7 @@ func compareHosts(got, want string) error {
 const (
 	sshPort    = 22
 	InfluxPort = 8086 // of a node's InfluxDB
+	HTTPSPort  = 8087 // of the same by https
 	dialTime   = 2 * time.Second
 	greeting   = 255 // RFC 4253 section 4.2
 	headerMost = 64 << 10
@@ -119,8 +121,11 @@ func servicesAnswer(ctx context.Context, m Machine) error {
 			continue
 		}
 		at := netip.AddrPortFrom(address, InfluxPort)
-		if err := until(ctx, func() (bool, error) { return influxPings(ctx, at), nil }); err != nil {
+		if err := until(ctx, func() (bool, error) { return influxPings(ctx, "http", at, nil), nil }); err != nil {
 			return fmt.Errorf("InfluxDB at %s: %w", address, err)
+		}
+		if err := httpsAnswers(ctx, m, address); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -139,16 +144,34 @@ func sshGreets(ctx context.Context, at netip.AddrPort) bool {
 	return err == nil && strings.HasPrefix(line, "SSH-2.0-")
 }
 
+// httpsAnswers reaches InfluxDB by https as one who trusts the lab's own authority, by
+// the node's name.
+func httpsAnswers(ctx context.Context, m Machine, address netip.Addr) error {
+	if m.Trust == nil {
+		return nil
+	}
+	trusted, err := m.Trust()
+	if err != nil {
+		return err
+	}
+	by := &tls.Config{RootCAs: trusted, ServerName: m.Node.Name, MinVersion: tls.VersionTLS12}
+	at := netip.AddrPortFrom(address, HTTPSPort)
+	if err := until(ctx, func() (bool, error) { return influxPings(ctx, "https", at, by), nil }); err != nil {
+		return fmt.Errorf("InfluxDB by https at %s: %w", address, err)
+	}
+	return nil
+}
+
 // influxPings asks InfluxDB 1.x's /ping, which answers 204.
-func influxPings(ctx context.Context, at netip.AddrPort) bool {
+func influxPings(ctx context.Context, scheme string, at netip.AddrPort, by *tls.Config) bool {
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at.String()+"/ping", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+at.String()+"/ping", nil)
 	if err != nil {
 		return false
 	}
 	client := http.Client{
-		Transport: &http.Transport{DisableKeepAlives: true, Proxy: nil, MaxResponseHeaderBytes: headerMost},
+		Transport: &http.Transport{DisableKeepAlives: true, Proxy: nil, TLSClientConfig: by, MaxResponseHeaderBytes: headerMost},
 		// a guest does not send the host elsewhere
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

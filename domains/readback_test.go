@@ -2,8 +2,11 @@ package domains
 
 import (
 	"bufio"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -213,12 +216,36 @@ func TestInfluxPings(t *testing.T) {
 			t.Parallel()
 			at := serve(t, test.server)
 			start := time.Now()
-			if got := influxPings(t.Context(), at); got != test.want {
+			if got := influxPings(t.Context(), "http", at, nil); got != test.want {
 				t.Errorf("%v", got)
 			}
 			if took := time.Since(start); took > soon {
 				t.Errorf("it took %s", took)
 			}
 		})
+	}
+}
+
+// By https only who shows a certificate of the lab's own authority, and for that node, is InfluxDB.
+func TestInfluxPingsByHTTPS(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	t.Cleanup(server.Close)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	at := netip.MustParseAddrPort(server.Listener.Addr().String())
+	own := x509.NewCertPool()
+	own.AddCert(server.Certificate())
+	for name, test := range map[string]struct {
+		trusted *x509.CertPool
+		node    string
+		want    bool
+	}{
+		"InfluxDB":          {own, "example.com", true}, // as httptest calls itself
+		"another authority": {x509.NewCertPool(), "example.com", false},
+		"another node":      {own, "influxdb", false},
+	} {
+		by := &tls.Config{RootCAs: test.trusted, ServerName: test.node, MinVersion: tls.VersionTLS12}
+		if got := influxPings(t.Context(), "https", at, by); got != test.want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }

@@ -40,6 +40,15 @@ func TestAlpineNodesBoot(t *testing.T) {
 	mi.wait("InfluxDB serves", func() bool {
 		return mi.sh("curl -s -o /dev/null -w '%{http_code}' http://10.7.1.43:8086/ping") == "204"
 	})
+	authority, err := os.ReadFile(k.Authority())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mi.sh("cat >/root/authority.crt <<'END'\n" + string(authority) + "END")
+	mi.wait("it does so by https", func() bool {
+		return mi.sh("curl -s -o /dev/null -w '%{http_code}' --cacert /root/authority.crt https://influxdb.control:8087/ping") == "204"
+	})
+	mi.prints("curl -s -o /dev/null https://influxdb.control:8087/ping; echo $?", "60")
 
 	// the test network is reached by its NIC or not at all
 	mt.prints("ip route get 10.7.2.41", "RTNETLINK answers: No route to host")
@@ -95,7 +104,7 @@ func looksRightOnAlpine(m *guestMachine, l topology.Lab, n topology.Node) {
 	if len(n.Services) == 0 {
 		listens(m, n)
 	} else {
-		services = "influxdb\n" + services
+		services = strings.Replace("influxdb\n"+services, "labctl-mounts", "labctl-influxdb-https\nlabctl-mounts", 1)
 	}
 	m.prints("ls /run/openrc/started | sort", services)
 	m.prints("grep ^root: /etc/passwd | cut -d: -f7", "/bin/bash")

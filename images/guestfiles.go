@@ -2,6 +2,7 @@ package images
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -35,6 +36,18 @@ func GuestFiles(l topology.Lab, n topology.Node, k Keys, guest string) ([]File, 
 		File{Path: "/etc/ssh/ssh_host_ed25519_key", Mode: 0o600, Data: hostKey},
 		File{Path: "/root/.ssh/authorized_keys", Mode: 0o600, Data: authorized},
 	)
+	if ServesHTTPS(n) {
+		crt, key := k.certificate(n.Name)
+		certificate, cerr := os.ReadFile(crt)
+		private, kerr := os.ReadFile(key)
+		if err := errors.Join(cerr, kerr); err != nil {
+			return nil, err
+		}
+		files = append(files,
+			File{Path: httpsCertificate, Mode: 0o644, Data: certificate},
+			File{Path: httpsKey, Mode: 0o600, Data: private},
+		)
+	}
 	if len(n.Reaches) == 0 {
 		return files, nil
 	}
@@ -64,6 +77,7 @@ func plainFiles(l topology.Lab, n topology.Node, guest string) []File {
 		files = append(files, enabled(n.Services, "/etc/runlevels/default/", "/etc/init.d/", "")...)
 	}
 	files = append(files, clockFiles(l, n, guest)...)
+	files = append(files, httpsFiles(n, guest)...)
 	if guest == GuestAlpine { // has no machine-id
 		return files
 	}

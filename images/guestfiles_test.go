@@ -90,11 +90,14 @@ func TestPlainFilesOfAlpine(t *testing.T) {
 	for _, n := range l.Nodes {
 		var want []File
 		for _, f := range plainFiles(l, n, GuestDebian) {
-			if f.Link == "" && f.Path != "/etc/machine-id" && f.Path != "/etc/systemd/system/labctl-clock.service" {
+			if f.Link == "" && f.Path != "/etc/machine-id" && f.Path != "/etc/systemd/system/labctl-clock.service" && f.Path != "/etc/systemd/system/labctl-influxdb-https.service" {
 				want = append(want, f)
 			}
 		}
 		want = append(want, File{Path: "/etc/init.d/labctl-clock", Mode: 0o755, Data: clockService})
+		if ServesHTTPS(n) {
+			want = append(want, File{Path: "/etc/init.d/labctl-influxdb-https", Mode: 0o755, Data: httpsService}, File{Path: "/etc/runlevels/default/labctl-influxdb-https", Link: "/etc/init.d/labctl-influxdb-https"})
+		}
 		for _, s := range append([]string{"labctl-clock"}, n.Services...) {
 			want = append(want, File{Path: "/etc/runlevels/default/" + s, Link: "/etc/init.d/" + s})
 		}

@@ -20,9 +20,10 @@ import (
 	"github.com/mami-project/labctl/topology"
 )
 
-// Keys are a lab's ssh keys, files in Dir that only root reads: the lab's own,
+// Keys are a lab's keys, files in Dir that only root reads: for ssh the lab's own,
 // which logs into every node, a host key a node, and a key for each node that
-// logs into others. They are made once and stay for the lab's life.
+// logs into others; for https a certificate and its key for each node that serves
+// it. They are made once and stay for the lab's life.
 type Keys struct {
 	Dir string
 	Lab topology.Lab
@@ -58,7 +59,7 @@ func (k Keys) State(context.Context) (host.State, error) {
 	if _, err := os.Stat(k.Dir); errors.Is(err, fs.ErrNotExist) {
 		return host.Absent, nil
 	}
-	for _, p := range append(k.private(), k.KnownHosts()) {
+	for _, p := range slices.Concat(k.private(), k.certified(), []string{k.KnownHosts()}) {
 		_, err := os.Stat(p)
 		if errors.Is(err, fs.ErrNotExist) {
 			return host.Partial, nil
@@ -79,6 +80,9 @@ func (k Keys) Create(context.Context) error {
 		if err := makeKey(p, "labctl."+k.Lab.Name+"."+filepath.Base(p)); err != nil {
 			return err
 		}
+	}
+	if err := k.certify(); err != nil {
+		return err
 	}
 	known, err := k.knownHosts(func(topology.Node) bool { return true })
 	if err != nil {

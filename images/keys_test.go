@@ -113,7 +113,7 @@ func TestKeysAreMadeOnce(t *testing.T) {
 func readAll(t *testing.T, k Keys) map[string][]byte {
 	t.Helper()
 	texts := make(map[string][]byte)
-	for _, p := range k.private() {
+	for _, p := range append(k.private(), k.certified()...) {
 		text, err := os.ReadFile(p)
 		if err != nil {
 			t.Fatal(err)
@@ -137,8 +137,8 @@ func TestKeysAreRootsAlone(t *testing.T) {
 	if i, err := os.Stat(k.Dir); err != nil || i.Mode().Perm() != 0o700 {
 		t.Errorf("the folder has mode %v, %v", i.Mode(), err)
 	}
-	// one of the lab's, one a node, one for tshark, known_hosts
-	if want := 1 + 4 + 1 + 1; len(entries) != want {
+	// one of the lab's, one a node, one for tshark, known_hosts; influxdb's certificate, its key, and the authority
+	if want := 1 + 4 + 1 + 1 + 3; len(entries) != want {
 		t.Errorf("%d files, want %d", len(entries), want)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/x509"
 	"net/netip"
 	"os"
 	"slices"
@@ -99,7 +100,7 @@ func (b Build) programs(n topology.Node) []string {
 		programs = append(programs, "ethtool")
 	}
 	sends, sees := partIn(flowsOf(b.Lab), n)
-	if sends {
+	if sends || images.ServesHTTPS(n) {
 		programs = append(programs, "socat")
 	}
 	if sees {
@@ -150,4 +151,21 @@ func nameservers(text []byte) []netip.Addr {
 		}
 	}
 	return found
+}
+
+// trust are the authorities by which the node's https is trusted; nil where it serves none.
+func (b Build) trust(n topology.Node) func() (*x509.CertPool, error) {
+	if !images.ServesHTTPS(n) {
+		return nil
+	}
+	return images.Keys{Dir: b.keyDir(), Lab: b.Lab}.Trusted
+}
+
+// Authority is the path of the certificate by which the https of the lab's nodes is
+// trusted; "" where none serves it.
+func (b Build) Authority() string {
+	if !slices.ContainsFunc(b.Lab.Nodes, images.ServesHTTPS) {
+		return ""
+	}
+	return images.Keys{Dir: b.keyDir(), Lab: b.Lab}.Authority()
 }

@@ -190,7 +190,7 @@ func TestProgramsOfAnImage(t *testing.T) {
 	for name, want := range map[string]string{
 		"iperf-client": "bash ip tar systemctl ethtool socat dumpcap",
 		"tshark":       "bash ip tar systemctl ethtool dumpcap",
-		"influxdb":     "bash ip tar systemctl",
+		"influxdb":     "bash ip tar systemctl socat",
 	} {
 		if got := strings.Join(b.programs(mustNode(t, b.Lab, name)), " "); got != want {
 			t.Errorf("%s: %s", name, got)

@@ -81,6 +81,7 @@ func (b Build) machine(n topology.Node) domains.Machine {
 		Hosts:    func() string { return images.HostsFile(b.Lab, n) },
 		Deliver:  b.deliver(n),
 		Programs: b.programs(n),
+		Trust:    b.trust(n),
 	}
 }
 

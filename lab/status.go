@@ -32,6 +32,7 @@ type Status struct {
 	Resources   []ResourceState    `json:"resources"`
 	Strays      []string           `json:"strays"` // what bears the lab's mark and no file speaks of
 	Provenance  Provenance         `json:"provenance"`
+	Authority   string             `json:"authority,omitempty"` // the certificate by which its nodes' https is trusted, a file
 }
 
 // NodeStatus is one machine.
@@ -136,7 +137,7 @@ const (
 // Look asks each of the lab's resources for its state, and each machine's agent
 // whether it answers.
 func (b Build) Look(ctx context.Context) (Status, error) {
-	s := Status{Name: b.Lab.Name, State: Whole, Nodes: []NodeStatus{}, Networks: []NetworkStatus{}, Strays: []string{}}
+	s := Status{Name: b.Lab.Name, State: Whole, Nodes: []NodeStatus{}, Networks: []NetworkStatus{}, Strays: []string{}, Authority: b.Authority()}
 	states := map[string]string{}
 	there := false
 	var errs []error

@@ -32,7 +32,7 @@ func TestDifferences(t *testing.T) {
 		{"side", "side: server", "side: client", []string{"nodes.iperf-server.nics: 10.7.1.41/24 on control, 10.7.2.41/24 on test/server → 10.7.1.41/24 on control, 10.7.2.41/24 on test/client"}},
 		{"mirror", "mirror: iperf-client", "mirror: iperf-server", []string{"nodes.tshark.nics: 10.7.1.42/24 on control, mirror of iperf-client on test → 10.7.1.42/24 on control, mirror of iperf-server on test"}},
 		{"service", "services: [influxdb]", "services: []", []string{"nodes.influxdb.services: influxdb → none"}},
-		{"publish", `["8086:8086"]`, `["8086:8086", "127.0.0.1:53:53/udp"]`, []string{"nodes.influxdb.publish: 8086:8086 → 8086:8086, 127.0.0.1:53:53/udp"}},
+		{"publish", `["8086:8086", "8087:8087"]`, `["8086:8086", "127.0.0.1:53:53/udp"]`, []string{"nodes.influxdb.publish: 8086:8086, 8087:8087 → 8086:8086, 127.0.0.1:53:53/udp"}},
 		{"image", "image: debian #", "image: debian-slim #", []string{
 			"nodes.iperf-client.image: debian → debian-slim", "nodes.iperf-server.image: debian → debian-slim",
 			"nodes.tshark.image: debian → debian-slim", "nodes.influxdb.image: debian → debian-slim",

@@ -254,7 +254,7 @@ func wellFormed(t *testing.T, b lab.Build, key []byte) {
 	t.Helper()
 	keys := images.Keys{Dir: t.TempDir(), Lab: b.Lab}
 	for _, n := range b.Lab.Nodes {
-		for _, name := range []string{"id_ed25519", "host-" + n.Name, "node-" + n.Name} {
+		for _, name := range []string{"id_ed25519", "host-" + n.Name, "node-" + n.Name, "https-" + n.Name + ".crt", "https-" + n.Name + ".key"} {
 			if err := os.WriteFile(filepath.Join(keys.Dir, name), key, 0o600); err != nil {
 				t.Fatal(err)
 			}

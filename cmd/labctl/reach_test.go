@@ -88,6 +88,8 @@ influxdb      control 10.7.1.43
 labctl ssh iperf-client
 port 2222/tcp of this host leads to tshark's 22
 port 8086/tcp of this host leads to influxdb's 8086
+port 8087/tcp of this host leads to influxdb's 8087
+https, on port 8087 of who stores, is trusted by /dir/labs/trafic/keys/authority.crt (curl --cacert FILE https://…)
 labctl down trafic
 `
 	if d := cmp.Diff(want, b.String()); d != "" {

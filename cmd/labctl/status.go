@@ -93,7 +93,13 @@ func printStatus(w io.Writer, networks []topology.Network, s lab.Status) error {
 	for _, stray := range s.Strays {
 		fmt.Fprintf(t, "%s\tbears the lab's mark, and its file does not speak of it\n", stray)
 	}
-	return errors.Join(t.Flush(), printImpairments(w, impaired(s)))
+	if err := errors.Join(t.Flush(), printImpairments(w, impaired(s))); err != nil {
+		return err
+	}
+	if s.Authority != "" {
+		fmt.Fprintln(w, trustText(s.Authority))
+	}
+	return nil
 }
 
 // impaired are the directions that do something to frames, or not what the lab's file says.

@@ -90,6 +90,9 @@ func printReach(w io.Writer, b lab.Build, proof lab.Proof) error {
 			fmt.Fprintf(w, "port %d/%s of this host leads to %s's %d\n", p.HostPort, p.Protocol, n.Name, p.Port)
 		}
 	}
+	if authority := b.Authority(); authority != "" {
+		fmt.Fprintln(w, trustText(authority))
+	}
 	fmt.Fprintf(w, "labctl down %s\n", b.Lab.Name)
 	if b.Made.Until != nil {
 		fmt.Fprintf(w, "labctl gc takes it down from %s on\n", b.Made.Until.Format(time.RFC3339))
@@ -114,4 +117,9 @@ func addresses(n topology.Node) []string {
 		}
 	}
 	return all
+}
+
+// trustText tells how the https of a lab's nodes is trusted.
+func trustText(authority string) string {
+	return "https, on port 8087 of who stores, is trusted by " + authority + " (curl --cacert FILE https://…)"
 }
