@@ -102,7 +102,7 @@ func onlyPublishedPortsAreOpen(t *testing.T) {
 	var script strings.Builder
 	for _, at := range []string{"10.7.1.40", "10.7.1.41", "10.7.1.42", "10.7.1.43", "10.7.2.40", "10.7.2.41", "192.0.2.1"} {
 		for _, port := range []string{"22", "8086", "8087", "2222", "5201", "9"} {
-			if at == "192.0.2.1" && (slices.Contains([]string{"8086", "8087", "2222"}, port)) {
+			if at == "192.0.2.1" && slices.Contains([]string{"8086", "8087", "2222"}, port) {
 				continue
 			}
 			fmt.Fprintf(&script, "(timeout 5 bash -c '</dev/tcp/%s/%s' 2>/dev/null && echo %[1]s:%[2]s) &\n", at, port)

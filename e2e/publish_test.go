@@ -65,7 +65,7 @@ table inet firewalld {
 	}
 	chain filter_PREROUTING {
 		type filter hook prerouting priority filter + 10; policy accept;
-		icmpv6 type { nd-router-advert, nd-neighbor-solicit } accept
+		icmpv6 type nd-router-advert accept
 	}
 	chain nat_POSTROUTING { type nat hook postrouting priority srcnat + 10; policy accept; }
 }

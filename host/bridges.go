@@ -47,8 +47,10 @@ func (h *Host) judgeBridge(b Bridge, taken string) (Unfits, error) {
 	switch {
 	case !h.there(netLinks, b.Name, "flags"):
 		fix, err := h.bridges()
-		return Unfits{{fmt.Sprintf("%s: there is no bridge %s on this host", b.For, b.Name),
-			fix + fmt.Sprintf("; or make it, and plug into it what is to be there: ip link add %[1]s type bridge && ip link set %[1]s up", b.Name)}}, err
+		return Unfits{{
+			fmt.Sprintf("%s: there is no bridge %s on this host", b.For, b.Name),
+			fix + fmt.Sprintf("; or make it, and plug into it what is to be there: ip link add %[1]s type bridge && ip link set %[1]s up", b.Name),
+		}}, err
 	case !h.there(netLinks, b.Name, "bridge"):
 		fix, err := h.bridges()
 		return Unfits{{fmt.Sprintf("%s: link %s is no bridge of the kernel's", b.For, b.Name), fix}}, err

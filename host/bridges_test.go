@@ -36,7 +36,9 @@ func TestBridges(t *testing.T) {
 		"too small":     {nil, Bridge{Name: "br0", MTU: 9000}, "", []said{{"an MTU of 1500, and the network one of 9000", "write mtu: 1500 in the file; or, where all that is on the bridge can have it: ip link set br0 mtu 9000"}}},
 		"made smaller":  {nil, Bridge{Name: "br0", MTU: 1400}, "", []said{{"an MTU of 1500, and the network one of 1400", "mtu: 1500"}}},
 		"without ports": {
-			[]string{"file sys/class/net/br0/brif/eno1/state 3", ""}, Bridge{Name: "br0", MTU: 1500}, "",
+			[]string{"file sys/class/net/br0/brif/eno1/state 3", ""},
+			Bridge{Name: "br0", MTU: 1500},
+			"",
 			[]said{{"would take a node's", "ip link set br0 address 3c:ec:ef:00:00:07"}},
 		},
 		"without ports, its MAC being set": {
@@ -44,10 +46,14 @@ func TestBridges(t *testing.T) {
 		},
 		"with labs' taps alone": {
 			[]string{"file sys/class/net/br0/brif/eno1/state 3", "link lct0 mac=fe:00:00:00:00:01\nfile sys/class/net/br0/brif/lct0/state 3"},
-			Bridge{Name: "br0", MTU: 1500}, "", []said{{"would take a node's", ""}},
+			Bridge{Name: "br0", MTU: 1500},
+			"",
+			[]said{{"would take a node's", ""}},
 		},
 		"in no VLAN": {
-			[]string{"vlan_filtering 0", "vlan_filtering 1", "default_pvid 1", "default_pvid 0"}, Bridge{Name: "br0", MTU: 1500}, "",
+			[]string{"vlan_filtering 0", "vlan_filtering 1", "default_pvid 1", "default_pvid 0"},
+			Bridge{Name: "br0", MTU: 1500},
+			"",
 			[]said{{"puts a new port into none", "vlan_default_pvid 1"}},
 		},
 	} {
