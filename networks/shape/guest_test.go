@@ -90,7 +90,7 @@ func (d *bed) send(frames int, pause time.Duration) []arrival {
 	}()
 	for n := range frames {
 		for time.Since(start) < time.Duration(n)*pause {
-			unix.Nanosleep(&unix.Timespec{Nsec: int64(pause) / 4}, nil)
+			_ = unix.Nanosleep(&unix.Timespec{Nsec: int64(pause) / 4}, nil)
 		}
 		if _, err := unix.Write(d.sender, d.numbered(n, time.Since(start))); err != nil {
 			d.t.Fatal(err)
