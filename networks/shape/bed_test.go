@@ -4,6 +4,7 @@ package shape
 
 import (
 	"encoding/binary"
+	"os"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -29,6 +30,9 @@ func apart(t *testing.T) *bed {
 	t.Helper()
 	runtime.LockOSThread() // and never unlocked: the thread ends with the test
 	must(t, unix.Unshare(unix.CLONE_NEWNET))
+	for _, links := range []string{"all", "default"} { // no frames but the test's
+		must(t, os.WriteFile("/proc/sys/net/ipv6/conf/"+links+"/disable_ipv6", []byte("1"), 0))
+	}
 	veth := netlink.NewVeth(netlink.LinkAttrs{Name: "va", TxQLen: -1, NumTxQueues: 1, NumRxQueues: 1})
 	veth.PeerName = "vb"
 	must(t, netlink.LinkAdd(veth))

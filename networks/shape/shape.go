@@ -48,10 +48,16 @@ func Set(l netlink.Link, i topology.Impair, mtu int) error {
 			return err
 		}
 	}
-	for _, q := range want {
-		if err := add(l, q); err != nil {
-			return errors.Join(q.explain(l, err), remove(l, want[0]))
+	for n, q := range want {
+		err := add(l, q)
+		if err == nil {
+			continue
 		}
+		err = q.explain(l, err)
+		if n > 0 {
+			err = errors.Join(err, remove(l, want[0]))
+		}
+		return err
 	}
 	return nil
 }

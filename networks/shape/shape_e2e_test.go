@@ -130,7 +130,7 @@ func TestTry(t *testing.T) {
 			must(t, err)
 			d.is(i)
 			must(t, Set(d.a, topology.Impair{}, 1500))
-		} else if err == nil || !strings.Contains(err.Error(), "modprobe "+Module(missing)) {
+		} else if err == nil || !strings.Contains(err.Error(), "modprobe "+Module(missing)) || strings.Contains(err.Error(), "remove") {
 			t.Errorf("without %s: %v", missing, err)
 		}
 		if got := d.sh("tc qdisc show dev va"); got != plain {
