@@ -140,27 +140,40 @@ func TestTry(t *testing.T) {
 }
 
 // TestRate: what a sender that never rests gets through is the rate, of frames with
-// their headers.
+// their headers. On a busy machine it rests: one calm second will do.
 func TestRate(t *testing.T) {
 	for _, rate := range []int64{5e6, 50e6, 200e6} {
 		d := apart(t)
-		must(t, Set(d.a, topology.Impair{Rate: rate, Queue: rate / 8 / 4, AQM: topology.AQMFIFO}, 1500))
 		// a quarter of a second waits: enough for when the sender has no processor
+		must(t, Set(d.a, topology.Impair{Rate: rate, Queue: rate / 8 / 4, AQM: topology.AQMFIFO}, 1500))
 		must(t, unix.SetsockoptInt(d.sender, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 1<<28))
-		f := d.frame(1514)
-		start := time.Now()
-		for time.Since(start) < time.Second {
-			if _, err := unix.Write(d.sender, f); err != nil && !errors.Is(err, unix.ENOBUFS) {
-				t.Fatal(err)
+		var kept float64
+		for try := 0; kept < 0.9 && try < 10; try++ {
+			kept = d.blast(time.Second) / float64(rate)
+			t.Logf("at %d bit/s: %.4f of it", rate, kept)
+			if kept > 1.05 {
+				t.Errorf("at %d bit/s %.2f of it gets through", rate, kept)
 			}
 		}
-		took := time.Since(start)
-		b, err := netlink.LinkByName("vb")
-		must(t, err)
-		got := float64(b.Attrs().Statistics.RxBytes) * 8 / took.Seconds() / float64(rate)
-		t.Logf("at %d bit/s: %.4f of it in %v", rate, got, took)
-		if got < 0.5 || got > 1.05 {
-			t.Errorf("at %d bit/s %.2f of it gets through", rate, got)
+		if kept < 0.9 {
+			t.Errorf("at %d bit/s only %.2f of it gets through", rate, kept)
 		}
 	}
+}
+
+// blast sends as fast as it can, and returns how many bit/s arrive meanwhile.
+func (d *bed) blast(long time.Duration) float64 {
+	d.t.Helper()
+	arrived := func() float64 {
+		b, err := netlink.LinkByName("vb")
+		must(d.t, err)
+		return float64(b.Attrs().Statistics.RxBytes)
+	}
+	f, before, start := d.frame(1514), arrived(), time.Now()
+	for time.Since(start) < long {
+		if _, err := unix.Write(d.sender, f); err != nil && !errors.Is(err, unix.ENOBUFS) {
+			d.t.Fatal(err)
+		}
+	}
+	return (arrived() - before) * 8 / time.Since(start).Seconds()
 }
