@@ -262,7 +262,7 @@ func rateOf(s stream, base time.Duration) Estimate {
 	var sum, sumWaiting int64
 	for i, a := range s.came[1:] {
 		before := s.came[i].at
-		if since := float64(before - s.came[0].at); false || since > length {
+		if since := float64(before - s.came[0].at); since < settled*length || since > length {
 			continue
 		}
 		all = append(all, a.at-before)
