@@ -80,15 +80,12 @@ func endsOf(l topology.Lab, n, but topology.Network) []topology.Node {
 }
 
 // newFlow is from a node on one network to a node on the same or another; without a
-// path where none leads there, or none that begins on that network.
+// path where none leads there.
 func newFlow(l topology.Lab, n topology.Network, from topology.Node, on topology.Network, to topology.Node) flow {
 	src, _ := from.NIC(n.Name)
 	dst, _ := to.NIC(on.Name)
 	f := flow{from: from, to: to, network: n, src: src.Address.Addr(), dst: dst.Address.Addr()}
 	f.path = pathOf(l, from, f.dst)
-	if f.path != nil && from.NICs[f.path[0].nic].Address != src.Address {
-		f.path = nil
-	}
 	mtu := n.MTU
 	for _, p := range f.path {
 		node, _ := l.Node(p.node)

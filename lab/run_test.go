@@ -62,6 +62,7 @@ func TestEndsOfARun(t *testing.T) {
 		{decided(t, chainedLab), "last", "", "last 10.9.13.2, first 10.9.11.1"},
 		{decided(t, chainedLab), "hop1", "last", "hop1 10.9.12.1, last 10.9.13.2"},
 		{decided(t, chainedLab), "first", "hop1", "first 10.9.11.1, hop1 10.9.11.2"},
+		{decided(t, chainedLab), "first", "hop2", "first 10.9.11.1, hop2 10.9.12.2"}, // the nearer of its addresses, as its name is
 		{decided(t, chainedLab), "first", "far", "between first and far"},
 		{decided(t, chainedLab), "far", "", "far 10.9.14.2, mute 10.9.14.1"},
 	} {

@@ -27,7 +27,7 @@ run) lab=${3#ci-} ;;
 *) lab=both ;;
 esac
 echo "$1 $lab" >>"$NOTES"
-[ "$1 $lab" != "${HANGS:-}" ] || { trap 'echo "interrupted $lab" >>"$NOTES"; exit 130' TERM; while :; do sleep 0.05; done; }
+[ "$1 $lab" != "${HANGS:-}" ] || { trap 'echo "interrupted $lab" >>"$NOTES"; exit 130' TERM; for _ in {1..1000}; do sleep 0.05; done; }
 if [ "$1" = run ]; then
 	dir=${all#* --runs } dir=${dir%% *}/ci-$lab-20261126T180000Z
 	mkdir -p "$dir"
