@@ -98,6 +98,10 @@ const (
 	headerMost = 64 << 10
 )
 
+// greetTime is how long sshd may take to greet. It starts a process for each who
+// connects: on a busy machine those who are left early pile up, and it greets nobody.
+const greetTime = 20 * time.Second
+
 // servicesAnswer reaches the node as a user will: ssh greets, InfluxDB pings. Where the
 // host has no way to the node, the node itself is asked to.
 func servicesAnswer(ctx context.Context, m Machine) error {
@@ -132,14 +136,14 @@ func servicesAnswer(ctx context.Context, m Machine) error {
 }
 
 func sshGreets(ctx context.Context, at netip.AddrPort) bool {
-	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	ctx, cancel := context.WithTimeout(ctx, greetTime)
 	defer cancel()
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", at.String())
+	c, err := (&net.Dialer{Timeout: dialTime}).DialContext(ctx, "tcp", at.String())
 	if err != nil {
 		return false
 	}
 	defer func() { _ = c.Close() }()
-	_ = c.SetDeadline(time.Now().Add(dialTime))
+	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
 	line, err := bufio.NewReader(io.LimitReader(c, greeting)).ReadString('\n')
 	return err == nil && strings.HasPrefix(line, "SSH-2.0-")
 }
