@@ -283,7 +283,7 @@ func TestHostileTextOnATerminal(t *testing.T) {
 // TestTextFits: a lab is no wider than the terminal as long as there is room for words.
 func TestTextFits(t *testing.T) {
 	for name, src := range labs {
-		for _, width := range []int{56, 80, 200} {
+		for _, width := range []int{56, 64, 72, 80, 200} {
 			for _, unicode := range []bool{true, false} {
 				for _, line := range strings.Split(Of(decided(t, src), "lab.yaml", nil).Text(width, unicode), "\n") {
 					if n := utf8.RuneCountInString(line); n > width {

@@ -247,7 +247,11 @@ func (d *ladder) box(n Node) {
 	var rows []boxRow
 	room := max(d.width-pitch*len(d.lines)-4, leastText)
 	add := func(text string, nic *NIC) {
-		for i, part := range wrap(text, room) {
+		parts := wrap(text, room)
+		if len(parts) > 1 {
+			parts = wrap(text, room-2) // all but the first stand further in
+		}
+		for i, part := range parts {
 			if i > 0 {
 				part, nic = "  "+part, nil
 			}
