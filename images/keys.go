@@ -104,8 +104,11 @@ func (k Keys) knownHosts(which func(topology.Node) bool) ([]byte, error) {
 		}
 		names := []string{n.Name}
 		for _, c := range n.NICs {
-			if c.Address.IsValid() {
-				names = append(names, n.Name+"."+c.Network, c.Address.Addr().String())
+			for i, a := range c.Addresses() {
+				if i == 0 {
+					names = append(names, n.Name+"."+c.Network)
+				}
+				names = append(names, a.Addr().String())
 			}
 		}
 		fmt.Fprintf(&b, "%s %s", strings.Join(names, ","), ssh.MarshalAuthorizedKey(key))
