@@ -93,14 +93,22 @@ func addresses(n topology.Node) []string {
 		case c.Mirror != "":
 			all = append(all, "copy of "+c.Mirror+" on "+c.Network)
 		case c.Side != "":
-			text := c.Network + "/" + c.Side + " " + c.Address.Addr().String()
+			text := c.Network + "/" + c.Side + " " + addressesOf(c)
 			if c.Host != (topology.HostDevice{}) {
 				text += " by " + c.Host.String()
 			}
 			all = append(all, text)
 		default:
-			all = append(all, c.Network+" "+c.Address.Addr().String())
+			all = append(all, c.Network+" "+addressesOf(c))
 		}
 	}
 	return all
+}
+
+func addressesOf(c topology.NIC) string {
+	var all []string
+	for _, a := range c.Addresses() {
+		all = append(all, a.Addr().String())
+	}
+	return strings.Join(all, " ")
 }
