@@ -290,12 +290,12 @@ func (e experiment) send(n topology.Node) string {
 			continue
 		}
 		for i, size := range f.sizes {
-			headers, to, from := ipUDPHeaders, "UDP4-SENDTO:"+f.dst.String(), f.src.String()
+			headers, to := ipUDPHeaders, fmt.Sprintf("UDP4-SENDTO:%s:%d,bind=%s", f.dst, proofPort, f.src)
 			if f.six() {
-				headers, to, from = ip6UDPHeaders, "UDP6-SENDTO:["+f.dst.String()+"]", "["+from+"]"
+				headers, to = ip6UDPHeaders, fmt.Sprintf("'UDP6-SENDTO:[%s]:%d,bind=[%s]'", f.dst, proofPort, f.src)
 			}
-			fmt.Fprintf(&s, "printf '%%-%ds' '%s' >frame && socat -u -b 65536 OPEN:frame %s:%d,bind=%s || exit\n",
-				size-headers, mark{k, i}.text(e.nonce), to, proofPort, from)
+			fmt.Fprintf(&s, "printf '%%-%ds' '%s' >frame && socat -u -b 65536 OPEN:frame %s || exit\n",
+				size-headers, mark{k, i}.text(e.nonce), to)
 		}
 	}
 	if s.Len() == 0 {

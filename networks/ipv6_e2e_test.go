@@ -133,6 +133,7 @@ func nothingAnnounced(t *testing.T, l topology.Lab) {
 func paths6(t *testing.T, l topology.Lab) {
 	hosts := strings.Fields(sh(t, "ip -6 -o address show dev %s scope link", l.Networks[0].Segments[0].Bridge))[3]
 	linkLocal, _, _ := strings.Cut(hosts, "/")
+	sh(t, "ip netns exec influxdb ping -6 -c1 -W20 -I eth0 %s", linkLocal) // as neighbours are asked again
 	for _, p := range []struct{ from, network, to, want, why string }{
 		{"outside", "tcp6", "[2001:db8::1]:2222", "tshark to 2001:db8::2", "a published port answers, and sees the client"},
 		{"outside", "udp6", "[2001:db8::1]:5555", "tshark to 2001:db8::2", "UDP too"},
