@@ -147,11 +147,6 @@ func eachNIC(check func(*checker, *draftNIC)) func(*checker) {
 	})
 }
 
-// later reports a part of the file which labctl reads and cannot do yet.
-func (c *checker) later(p path, what, instead string) {
-	c.problem(p, what+" is not yet supported", instead)
-}
-
 // oneOf reports a word that is not among those expected; left out is fine.
 func (c *checker) oneOf(p path, word string, words ...string) {
 	if word == "" {
