@@ -92,7 +92,8 @@ func TestSentFramesOfIPv6(t *testing.T) {
 func TestPortsOfBothKinds(t *testing.T) {
 	l := decided(t, strings.Replace(dualLab, "mirror: a", "mirror: {from: a, network: test}", 1))
 	if d := cmp.Diff([]host.Port{
-		{Number: 2222, Protocol: "tcp"}, {Address: netip.IPv6Unspecified(), Number: 2222, Protocol: "tcp"},
+		{Number: 2222, Protocol: "tcp"},
+		{Address: netip.IPv6Unspecified(), Number: 2222, Protocol: "tcp"},
 		{Address: netip.MustParseAddr("127.0.0.1"), Number: 80, Protocol: "tcp"},
 	}, portsOf(l.Nodes[0]), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
