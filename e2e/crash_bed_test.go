@@ -39,7 +39,7 @@ images:
   NAME-cloud: {path: CLOUD, guest: cloud-init}
 networks:
   control: {}
-  test: {sides: [client, server], uplinks: {client: nic1}}
+  test: {sides: [client, server], uplinks: {client: nic1}, impair: {client->server: {rate: 100mbit}}}
 nodes:
   one:
     memory: 256MiB

@@ -3,8 +3,10 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
@@ -31,6 +33,7 @@ func TestDefaultLab(t *testing.T) {
 			holds func(*testing.T)
 		}{
 			{"status tells all", statusTellsAll},
+			{"it is drawn and watched", drawnAndWatched},
 			{"names resolve", namesResolve},
 			{"disks are filled", disksAreFilled},
 			{"only what is wanted runs", onlyWhatIsWantedRuns},
@@ -116,6 +119,37 @@ func statusTellsAll(t *testing.T) {
 	}
 	if out := must(t, "list"); !strings.Contains(out, "trafic") || !strings.Contains(out, "whole") {
 		t.Errorf("list says %q", out)
+	}
+}
+
+// drawnAndWatched: a drawing has what is up and what passed there, and so has a watch until Ctrl-C.
+func drawnAndWatched(t *testing.T) {
+	drawn := must(t, "graph", "--live")
+	for _, want := range []string{"lab trafic is whole", "iperf-client (ready)", "link up, ", " frames copied, 0 dropped"} {
+		if !strings.Contains(drawn, want) {
+			t.Errorf("the drawing has no %q", want)
+		}
+	}
+	cmd := command(t, "status", "--watch", "--json")
+	out := watched{each: func(s string) bool {
+		twice := strings.Count(s, "\n") > 1
+		if twice {
+			_ = cmd.Process.Signal(os.Interrupt)
+		}
+		return twice
+	}}
+	cmd.Stdout = &out
+	if err := cmd.Run(); cmd.ProcessState.ExitCode() != 130 {
+		t.Errorf("a watch that was interrupted: %v", err)
+	}
+	var s lab.Status
+	for _, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
+		if err := json.Unmarshal([]byte(line), &s); err != nil || s.State != lab.Whole {
+			t.Errorf("%v of %s", err, line)
+		}
+	}
+	if c := s.Nodes[0].NICs[1].Traffic; c == nil || c.Sent.Frames == 0 || c.Received.Frames == 0 {
+		t.Errorf("after a proof, what passed iperf-client's NIC is %+v", c)
 	}
 }
 

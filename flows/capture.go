@@ -2,6 +2,7 @@ package flows
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -121,7 +122,14 @@ func (c Capture) Keep(ctx context.Context, to string, a *Account) error {
 		return err
 	}
 	defer f.Close()
-	if err := c.Node.Fetch(ctx, "gzip -1 <"+captureFile, &bounded{f, c.Most}); err != nil {
+	packed, _ := gzip.NewWriterLevel(f, gzip.BestSpeed) // a level that there is
+	// packed on the host: an emulated node takes longer to pack it than to send it whole
+	sent := &sized{to: &bounded{packed, c.Most}}
+	err = c.Node.Fetch(ctx, "stat -c %s "+captureFile+" && cat "+captureFile, sent)
+	if err := errors.Join(err, packed.Close()); err != nil {
+		return fmt.Errorf("fetch the capture: %w", err)
+	}
+	if err := sent.whole(); err != nil {
 		return fmt.Errorf("fetch the capture: %w", err)
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
@@ -163,6 +171,48 @@ func countFrames(packed io.Reader) (Frames, error) {
 		n.Frames++
 		n.Bytes += uint64(info.Length)
 	}
+}
+
+// sized takes a line with a number of bytes, and passes on these, which follow.
+type sized struct {
+	to        io.Writer
+	line      []byte
+	said, got int64
+	begun     bool // the line is read
+}
+
+func (s *sized) Write(p []byte) (int, error) {
+	rest := p
+	if !s.begun {
+		const most = 20 // digits of the largest number, and its line's end
+		var ends bool
+		var line []byte
+		line, rest, ends = bytes.Cut(p, []byte("\n"))
+		if s.line = append(s.line, line...); len(s.line) > most {
+			return 0, errors.New("the node does not say how much it sends")
+		}
+		if !ends {
+			return len(p), nil
+		}
+		n, err := strconv.ParseInt(string(s.line), 10, 64)
+		if err != nil {
+			return 0, errors.New("the node does not say how much it sends")
+		}
+		s.said, s.begun = n, true
+	}
+	s.got += int64(len(rest))
+	if n, err := s.to.Write(rest); err != nil {
+		return len(p) - len(rest) + n, err
+	}
+	return len(p), nil
+}
+
+// whole is an error unless as much came as was said.
+func (s *sized) whole() error {
+	if !s.begun || s.got != s.said {
+		return fmt.Errorf("%d of its %d bytes came: %w", s.got, s.said, io.ErrUnexpectedEOF)
+	}
+	return nil
 }
 
 // bounded takes so many bytes, and refuses more: a node may send without end.

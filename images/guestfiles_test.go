@@ -6,11 +6,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/mami-project/labctl/topology"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -21,6 +25,62 @@ func TestPlainFilesOfBuiltInLab(t *testing.T) {
 		t.Run(n.Name, func(t *testing.T) {
 			golden(t, filepath.Join("testdata", n.Name+".golden"), show(plainFiles(l, n, GuestDebian)))
 		})
+	}
+}
+
+// routedLab has a node between the sides of one network, and one that forwards from there to a second.
+const routedLab = `
+name: routed
+networks:
+  control: {subnet: 10.9.1.0/24}
+  test: {sides: [client, server], under-test: "node:router", subnets: {client: 10.9.2.0/24, server: 10.9.3.0/24}}
+  beyond: {sides: [near, far], subnet: 10.9.4.0/24, mtu: 1400}
+nodes:
+  client: {nics: [{network: control}, {network: test, side: client}]}
+  router: {nics: [{network: control}, {network: test, side: client}, {network: test, side: server}]}
+  hop: {forward: true, nics: [{network: test, side: server}, {network: beyond, side: near}, {network: control}]}
+  server: {nics: [{network: beyond, side: far}, {network: control}]}
+  tap: {nics: [{network: control}, {mirror: {from: router, side: server}}]}
+`
+
+func TestPlainFilesAcrossNodes(t *testing.T) {
+	l := decided(t, "routed.yaml", []byte(routedLab))
+	for _, n := range l.Nodes {
+		t.Run(n.Name, func(t *testing.T) {
+			var files []File
+			for _, f := range plainFiles(l, n, GuestDebian) {
+				if f.Path == "/etc/hosts" || f.Path == "/etc/labctl/network" {
+					files = append(files, f)
+				}
+			}
+			golden(t, filepath.Join("testdata", "routed."+n.Name+".golden"), show(files))
+		})
+	}
+}
+
+// Who captures knows each node by every name that it has there.
+func TestKnownByEveryName(t *testing.T) {
+	l := decided(t, "routed.yaml", []byte(routedLab))
+	known, err := madeKeys(t, l).knownHosts(func(topology.Node) bool { return true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for line := range strings.Lines(string(known)) {
+		names, _, _ := strings.Cut(line, " ")
+		all = append(all, strings.Split(names, ",")...)
+	}
+	for _, n := range l.Nodes {
+		for _, e := range l.Hosts(n)[2:] {
+			for _, name := range append(e.Names, e.Address.String()) {
+				if !slices.Contains(all, name) {
+					t.Errorf("%s resolves %s, and it is not known", n.Name, name)
+				}
+			}
+		}
+	}
+	if !slices.Contains(all, "router.test.server") {
+		t.Errorf("known are %q", all)
 	}
 }
 

@@ -90,8 +90,8 @@ func (k Keys) Create(context.Context) error {
 // Destroy removes the keys and their folder.
 func (k Keys) Destroy(context.Context) error { return os.RemoveAll(k.Dir) }
 
-// knownHosts are lines for OpenSSH's known_hosts: the nodes which, by name, by
-// NAME.NETWORK and by address.
+// knownHosts are lines for OpenSSH's known_hosts: the nodes which, by each name that
+// topology.Lab.Hosts gives them and by address.
 func (k Keys) knownHosts(which func(topology.Node) bool) ([]byte, error) {
 	var b bytes.Buffer
 	for _, n := range k.Lab.Nodes {
@@ -103,12 +103,12 @@ func (k Keys) knownHosts(which func(topology.Node) bool) ([]byte, error) {
 			return nil, err
 		}
 		names := []string{n.Name}
-		for _, c := range n.NICs {
-			for i, a := range c.Addresses() {
-				if i == 0 {
-					names = append(names, n.Name+"."+c.Network)
+		for _, e := range k.Lab.Hosts(n) {
+			if strings.HasPrefix(e.Names[0], n.Name+".") {
+				if e.Address.Is4() { // IPv6 has the same names
+					names = append(names, e.Names...)
 				}
-				names = append(names, a.Addr().String())
+				names = append(names, e.Address.String())
 			}
 		}
 		fmt.Fprintf(&b, "%s %s", strings.Join(names, ","), ssh.MarshalAuthorizedKey(key))

@@ -19,6 +19,11 @@ import (
 func builtInLab(t testing.TB) topology.Lab {
 	t.Helper()
 	name, src := topology.Default()
+	return decided(t, name, src)
+}
+
+func decided(t testing.TB, name string, src []byte) topology.Lab {
+	t.Helper()
 	f, err := topology.Load(name, src, topology.Known{Recipes: Recipes()})
 	if err != nil {
 		t.Fatal(err)

@@ -59,7 +59,7 @@ type Build struct {
 // stands before it, and inside a stage the order does not matter.
 func (b Build) Resources() [][]Resource {
 	keys := images.Keys{Dir: b.keyDir(), Lab: b.Lab}
-	var segments, wires, disks, machines, mirrors []Resource
+	var segments, wires, disks, machines, mirrors, impairments []Resource
 	for _, s := range b.segments() {
 		segments = append(segments, s)
 	}
@@ -78,6 +78,9 @@ func (b Build) Resources() [][]Resource {
 	for _, m := range b.Mirrors() {
 		mirrors = append(mirrors, m)
 	}
+	for _, i := range b.impairments() {
+		impairments = append(impairments, i)
+	}
 	return [][]Resource{
 		{b.folder()},
 		{keys},
@@ -85,6 +88,7 @@ func (b Build) Resources() [][]Resource {
 		{networks.Publish{Lab: b.Lab}}, // keeps the host silent on what machines bring up
 		append(wires, machines...),
 		mirrors,
+		impairments, // once the lab is proven without
 	}
 }
 

@@ -108,15 +108,22 @@ func (b Build) boot(n topology.Node) domains.Boot {
 
 // Machine is the machine of that node.
 func (b Build) Machine(name string) (domains.Machine, error) {
-	n, ok := b.Lab.Node(name)
-	if !ok {
-		var names []string
-		for _, n := range b.Lab.Nodes {
-			names = append(names, n.Name)
-		}
-		return domains.Machine{}, fmt.Errorf("lab %s has no node %q; it has %s", b.Lab.Name, name, strings.Join(names, ", "))
+	n, err := b.node(name)
+	if err != nil {
+		return domains.Machine{}, err
 	}
 	return b.machine(n), nil
+}
+
+func (b Build) node(name string) (topology.Node, error) {
+	if n, ok := b.Lab.Node(name); ok {
+		return n, nil
+	}
+	var names []string
+	for _, n := range b.Lab.Nodes {
+		names = append(names, n.Name)
+	}
+	return topology.Node{}, fmt.Errorf("lab %s has no node %q; it has %s", b.Lab.Name, name, strings.Join(names, ", "))
 }
 
 // Only is the name of the one lab on the host.

@@ -22,12 +22,19 @@ type Proof struct {
 	Frames int           `json:"frames"` // marked frames that were sent
 	Points int           `json:"points"` // NICs at which each of them was looked for
 	Took   time.Duration `json:"took"`   // nanoseconds
+	// Impaired says that the network under test was impaired meanwhile: that mirrors copy
+	// what their NICs see has been shown, and that frames arrive, not that all of them do.
+	Impaired bool `json:"impaired,omitempty"`
 }
 
 // String is the proof as users see it.
 func (p Proof) String() string {
 	if p.Flows == 0 {
 		return "no network with sides has a node on both: no data path to prove"
+	}
+	if p.Impaired {
+		return fmt.Sprintf("%d marked frames in %d directions through the impaired network, some of each arrived, and each mirror saw what its NIC saw, at %d NICs, none on another network (%.1f s)",
+			p.Frames, p.Flows, p.Points, p.Took.Seconds())
 	}
 	return fmt.Sprintf("%d marked frames in %d directions, each seen exactly once, whole and right at %d NICs, none on another network (%.1f s)",
 		p.Frames, p.Flows, p.Points, p.Took.Seconds())
@@ -60,7 +67,9 @@ const arriveTime = 10
 // Prove shows that the lab's networks with sides carry frames between their
 // sides, that mirrors copy each exactly once, and that no other network carries
 // them. Frames bearing a mark of this proof alone are sent both ways in several
-// sizes, and looked for at their sender, their receiver and the mirrors.
+// sizes, and looked for at their sender, their receiver and the mirrors. Where the
+// network under test is impaired, frames are lost on purpose: mirrors are then compared
+// with the NICs that they copy.
 func (b Build) Prove(ctx context.Context, tell Tell) (Proof, error) {
 	flows := flowsOf(b.Lab)
 	if len(flows) == 0 {
@@ -69,7 +78,10 @@ func (b Build) Prove(ctx context.Context, tell Tell) (Proof, error) {
 	start := time.Now()
 	nonce := make([]byte, 8)
 	_, _ = rand.Read(nonce) // never fails
-	e := experiment{b, flows, hex.EncodeToString(nonce)}
+	e := experiment{Build: b, flows: flows, nonce: hex.EncodeToString(nonce)}
+	if err := e.lookAtImpairments(ctx); err != nil {
+		return Proof{}, fmt.Errorf("look at the impairments: %w", err)
+	}
 	var points []point
 	err := tell.work("prove", "lab/"+b.Lab.Name, func() (err error) {
 		points, err = e.run(ctx, tell)
@@ -78,11 +90,11 @@ func (b Build) Prove(ctx context.Context, tell Tell) (Proof, error) {
 	if err != nil {
 		return Proof{}, fmt.Errorf("prove the data path: %w", err)
 	}
-	p := Proof{Flows: len(flows), Took: time.Since(start)}
+	p := Proof{Flows: len(flows), Took: time.Since(start), Impaired: e.impaired != nil}
 	for _, at := range points {
 		p.Points += at.nics()
 	}
-	for _, f := range flows {
+	for _, f := range e.flows {
 		p.Frames += len(f.sizes)
 	}
 	return p, nil
@@ -106,6 +118,8 @@ type experiment struct {
 	Build
 	flows []flow
 	nonce string
+
+	impaired []topology.Impair // what the directions that frames pass do now; nil where they do nothing
 }
 
 // point is a node that looks for frames, on all its NICs.
@@ -137,7 +151,7 @@ func (e experiment) run(ctx context.Context, tell Tell) ([]point, error) {
 	})
 	tell.note("prove", resource, "marked frames are looked for")
 	gerr := atEach(ctx, points, func(ctx context.Context, p *point) error {
-		file, err := e.agent(p.node).Bash(ctx, gather())
+		file, err := e.agent(p.node).Bash(ctx, gather(e.arrivesWithin()))
 		if err != nil {
 			return err
 		}
@@ -146,6 +160,9 @@ func (e experiment) run(ctx context.Context, tell Tell) ([]point, error) {
 	})
 	if err := errors.Join(serr, gerr); err != nil {
 		return nil, err
+	}
+	if e.impaired != nil {
+		return points, e.judgeImpaired(points)
 	}
 	var wrong []error
 	for _, p := range points {
@@ -179,7 +196,7 @@ func (e experiment) points() []point {
 		p := point{node: n}
 		for i, nic := range n.NICs {
 			at := watches(e.Lab, n, i)
-			v := view{nic: i, named: fmt.Sprintf("%s's NIC %d (%s)", n.Name, i+1, describeNIC(nic)), most: nic.MTU + frameHeader}
+			v := view{nic: i, named: fmt.Sprintf("%s's NIC %d (%s)", n.Name, i+1, describeNIC(nic)), most: nic.MTU + frameHeader, corrupted: e.corrupts()}
 			for k, f := range e.flows {
 				if slices.Contains(f.path, at) {
 					v.want = append(v.want, marks(k, f)...)
@@ -223,14 +240,14 @@ func (p point) judge() error {
 }
 
 func describeNIC(nic topology.NIC) string {
-	switch {
-	case nic.Mirror != "":
-		return "copy of " + nic.Mirror + "'s on " + nic.Network
-	case nic.Side != "":
-		return nic.Network + "/" + nic.Side
-	default:
-		return nic.Network
+	on := nic.Network
+	if nic.Side != "" {
+		on += "/" + nic.Side
 	}
+	if nic.Mirror != "" {
+		return "copy of " + nic.Mirror + "'s on " + on
+	}
+	return on
 }
 
 func marks(k int, f flow) []mark {
@@ -252,18 +269,22 @@ func (e experiment) listen(p point) string {
 		fmt.Fprintf(&find, "%s) nic%d=${d##*/} ;; ", nic.MAC, i)
 		fmt.Fprintf(&links, ` -i "$nic%d"`, i)
 	}
+	end := fmt.Sprintf("-a packets:%d ", p.wants())
+	if e.impaired != nil {
+		end = "" // how many come is not known
+	}
 	return fmt.Sprintf(`
 for d in /sys/class/net/*; do read -r mac <"$d/address"; case $mac in %[5]sesac; done
 mkdir -p %[1]s && cd %[1]s || exit
 [ -e pid ] && read -r old <pid && kill "$old" 2>/dev/null
 : >log >frames
 %[4]s
-dumpcap -q -f '%[3]s'%[2]s -a packets:%[6]d -a duration:300 -w frames </dev/null >log 2>&1 &
+dumpcap -q -f '%[3]s'%[2]s %[6]s-a duration:300 -w frames </dev/null >log 2>&1 &
 echo $! >pid
 until read -rd '' said <log; [[ $said = *File:* ]]; do
 	kill -0 $! 2>/dev/null || { cat log >&2; exit 1; }
 	pause
-done`, captureDir, links.String(), e.filter(), pause, find.String(), p.wants())
+done`, captureDir, links.String(), e.filter(), pause, find.String(), end)
 }
 
 // filter is what captures take: datagrams to the proof's port whose mark begins like
@@ -304,10 +325,10 @@ func (e experiment) send(n topology.Node) string {
 	return "cd " + captureDir + "\n" + s.String()
 }
 
-// gather is the script that waits until a node's capture has ended, which it does
-// by itself once as many frames have come as are wanted (a frame that came twice
-// is then there in another's place), and prints it.
-func gather() string {
+// gather is the script that waits until a node's capture has ended, and prints it.
+// That it does by itself once as many frames have come as are wanted (a frame that came
+// twice is then there in another's place), or after so many seconds.
+func gather(within int) string {
 	return fmt.Sprintf(`
 cd %[1]s && read -r pid <pid && read -r start rest </proc/uptime || exit
 %[2]s
@@ -317,5 +338,5 @@ while kill -0 "$pid" 2>/dev/null; do
 	pause
 done
 cat frames
-cd / && rm -rf %[1]s`, captureDir, pause, arriveTime)
+cd / && rm -rf %[1]s`, captureDir, pause, within)
 }

@@ -69,7 +69,7 @@ func TestFlowsOf(t *testing.T) {
 }
 
 func testExperiment(l topology.Lab) experiment {
-	return experiment{Build{Lab: l}, flowsOf(l), testNonce}
+	return experiment{Build: Build{Lab: l}, flows: flowsOf(l), nonce: testNonce}
 }
 
 // viewTexts are the points of an experiment: each NIC, the longest frame on it and the frames of each flow there.
@@ -128,7 +128,7 @@ func TestScripts(t *testing.T) {
 		golden(t, p.node.Name+".listen.sh", e.listen(p))
 		golden(t, p.node.Name+".send.sh", e.send(p.node))
 	}
-	golden(t, "gather.sh", gather())
+	golden(t, "gather.sh", gather(arriveTime))
 }
 
 func golden(t *testing.T, name, script string) {

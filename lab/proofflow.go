@@ -14,6 +14,7 @@ type flow struct {
 	src, dst netip.Addr
 	sizes    []int   // IP packet lengths
 	path     []place // NICs that each frame passes, in order
+	impaired bool    // something on the path is, so that not all may arrive
 }
 
 // place is a NIC of a node.
@@ -34,10 +35,9 @@ func flowsOf(l topology.Lab) []flow {
 		for i := range max(len(a), len(b)) {
 			x, y := a[i%len(a)], b[i%len(b)]
 			for _, kind := range []func(topology.NIC) netip.Prefix{address4, address6} {
-				for _, f := range []flow{newFlow(l, on, x, other, y, kind), newFlow(l, other, y, on, x, kind)} {
-					if len(f.path) > 0 {
-						flows = append(flows, f)
-					}
+				there, back := newFlow(l, on, x, other, y, kind), newFlow(l, other, y, on, x, kind)
+				if there.path != nil && back.path != nil {
+					flows = append(flows, there, back)
 				}
 			}
 		}
@@ -86,7 +86,7 @@ func address4(c topology.NIC) netip.Prefix { return c.Address }
 func address6(c topology.NIC) netip.Prefix { return c.Address6 }
 
 // newFlow is from a node on one network to a node on the same or another, by one kind
-// of IP; without a path where none leads there.
+// of IP; without a path where none leads there, or none that begins on that network.
 func newFlow(l topology.Lab, n topology.Network, from topology.Node, on topology.Network, to topology.Node, address func(topology.NIC) netip.Prefix) flow {
 	src, _ := from.NIC(n.Name)
 	dst, _ := to.NIC(on.Name)
@@ -95,6 +95,9 @@ func newFlow(l topology.Lab, n topology.Network, from topology.Node, on topology
 		return f
 	}
 	f.path = pathOf(l, from, f.dst)
+	if f.path != nil && from.NICs[f.path[0].nic].Address != src.Address {
+		f.path = nil
+	}
 	mtu := n.MTU
 	for _, p := range f.path {
 		node, _ := l.Node(p.node)
@@ -137,7 +140,7 @@ func pathOf(l topology.Lab, from topology.Node, to netip.Addr) []place {
 			return nil
 		}
 		path = append(path, place{next.Name, in})
-		if via == to {
+		if hasAddress(next, to) { // on whichever NIC it is
 			return path
 		}
 		at = next
@@ -162,11 +165,19 @@ func stepTo(n topology.Node, to netip.Addr) (nic int, via netip.Addr) {
 	return -1, netip.Addr{}
 }
 
+func hasAddress(n topology.Node, a netip.Addr) bool {
+	return slices.ContainsFunc(n.NICs, func(c topology.NIC) bool { return bears(c, a) })
+}
+
+func bears(c topology.NIC, a netip.Addr) bool {
+	return slices.ContainsFunc(c.Addresses(), func(has netip.Prefix) bool { return has.Addr() == a })
+}
+
 // whoHas is the node whose NIC has that address.
 func whoHas(l topology.Lab, a netip.Addr) (n topology.Node, nic int) {
 	for _, n := range l.Nodes {
 		for i, c := range n.NICs {
-			if slices.ContainsFunc(c.Addresses(), func(has netip.Prefix) bool { return has.Addr() == a }) {
+			if bears(c, a) {
 				return n, i
 			}
 		}
@@ -181,8 +192,16 @@ func watches(l topology.Lab, n topology.Node, nic int) place {
 		return place{n.Name, nic}
 	}
 	from, _ := l.Node(c.Mirror)
-	i := slices.IndexFunc(from.NICs, func(m topology.NIC) bool {
-		return m.Mirror == "" && m.Network == c.Network && (c.Side == "" || m.Side == c.Side)
-	})
-	return place{from.Name, i}
+	of := mirrored(from, c)
+	return place{from.Name, slices.IndexFunc(from.NICs, func(m topology.NIC) bool { return m.Network == of.Network && m.Side == of.Side && m.Mirror == "" })}
+}
+
+// mirrored is the NIC of a node whose frames a capture NIC receives.
+func mirrored(from topology.Node, capture topology.NIC) topology.NIC {
+	if capture.Side == "" { // the only one on the network
+		nic, _ := from.NIC(capture.Network)
+		return nic
+	}
+	nic, _ := from.NICOn(capture.Network, capture.Side)
+	return nic
 }

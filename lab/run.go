@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,8 +19,8 @@ type RunWanted struct {
 	Flows  []flows.Flow
 	Texts  map[string][]byte // their files, kept with the run, by the names they get there
 	Dir    string            // the folder of runs
-	Client string            // the node that runs the flows' clients; "" for the first side's first
-	Server string            // and their servers; "" for the other side's first
+	Client string            // the node that runs the flows' clients; "" for the first that there can be
+	Server string            // and their servers; "" for the first beyond the network under test from there
 	Filter string            // of the capture, in libpcap's language; "" for every frame
 	Snap   int               // bytes kept of each captured frame; 0 for all
 	Most   float64           // of the frames, as a share, that may be missing in the capture of a trusted run
@@ -88,49 +87,6 @@ func (b Build) prepareRun(ctx context.Context, w RunWanted, tell Tell) (*running
 		return nil, err
 	}
 	return r, r.run.Write()
-}
-
-// end is a node that flows run from or to, at its address on the network under test.
-type end struct {
-	node    topology.Node
-	address netip.Addr
-}
-
-// ends are the nodes between which flows run: on either side of one network.
-func (b Build) ends(client, server string) (from, to end, err error) {
-	for _, n := range b.Lab.Networks {
-		if !n.Sided() {
-			continue
-		}
-		for _, c := range b.on(n, client) {
-			for _, s := range b.on(n, server) {
-				if c.side != s.side && (client != "" || c.side == n.Segments[0].Side) {
-					return c.end, s.end, nil
-				}
-			}
-		}
-	}
-	named := ""
-	if client != "" || server != "" {
-		named = " of these names"
-	}
-	return end{}, end{}, fmt.Errorf("lab %s has no network with nodes%s on both its sides: flows need a client on the one and a server on the other", b.Lab.Name, named)
-}
-
-type sidedEnd struct {
-	end
-	side string
-}
-
-// on are the nodes on a network, or the one of that name.
-func (b Build) on(n topology.Network, name string) []sidedEnd {
-	var all []sidedEnd
-	for _, node := range b.Lab.Nodes {
-		if nic, ok := node.NIC(n.Name); ok && (name == node.Name || name == "" && node.Name != n.Router) {
-			all = append(all, sidedEnd{end{node, nic.Address.Addr()}, nic.Side})
-		}
-	}
-	return all
 }
 
 // leadTo refuses flows whose file names another server than they will run to.

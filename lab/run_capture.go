@@ -38,8 +38,7 @@ func (r *running) newCaptures() []*runCapture {
 			continue
 		}
 		from, _ := r.Lab.Node(nic.Mirror)
-		copied, _ := from.NIC(nic.Network)
-		c := &runCapture{mirror: r.mirrorInto(nic), source: guest{r.Build, from}, nic: copied.MAC, own: guest{r.Build, n}}
+		c := &runCapture{mirror: r.mirrorInto(nic), source: guest{r.Build, from}, nic: mirrored(from, nic).MAC, own: guest{r.Build, n}}
 		c.Capture = flows.Capture{Node: c.own, MAC: nic.MAC, Filter: r.Filter, Snaplen: r.Snap, Most: n.DiskBytes}
 		c.Account = flows.Account{Node: n.Name, Of: from.Name, Filter: r.Filter, Snaplen: r.Snap}
 		all = append(all, c)

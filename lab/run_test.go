@@ -32,23 +32,48 @@ nodes:
 }
 
 func TestEndsOfARun(t *testing.T) {
-	b := sided(t)
-	for _, test := range []struct{ client, server, want string }{
-		{"", "", "a 10.9.2.10, c 10.9.2.12"},
-		{"b", "", "b 10.9.2.11, c 10.9.2.12"},
-		{"c", "", "c 10.9.2.12, a 10.9.2.10"},
-		{"c", "b", "c 10.9.2.12, b 10.9.2.11"},
-		{"a", "b", ""}, // one side
-		{"d", "", ""},  // no side
-		{"x", "", ""},
+	for _, test := range []struct {
+		lab            topology.Lab
+		client, server string
+		want           string // or what the error says
+	}{
+		{sided(t).Lab, "", "", "a 10.9.2.10, c 10.9.2.12"},
+		{sided(t).Lab, "b", "", "b 10.9.2.11, c 10.9.2.12"},
+		{sided(t).Lab, "c", "", "c 10.9.2.12, a 10.9.2.10"},
+		{sided(t).Lab, "", "b", "c 10.9.2.12, b 10.9.2.11"},
+		{sided(t).Lab, "c", "b", "c 10.9.2.12, b 10.9.2.11"},
+		{sided(t).Lab, "a", "b", "between a and b: flows need a client and a server on different sides of one, or beyond nodes that forward; it has a on test/left, b on test/left, c on test/right"},
+		{sided(t).Lab, "c", "c", "between c and c"},
+		{sided(t).Lab, "d", "", "between d and any other node"},
+		{sided(t).Lab, "", "d", "between d and any other node"},
+		{sided(t).Lab, "x", "", `lab sided has no node "x"; it has a, b, c, d`},
+		{decided(t, plainLab), "", "", "between any two nodes: flows need a client and a server on different sides of one, or beyond nodes that forward; it has no node on a network with sides"},
+
+		{decided(t, sidesLab), "", "", "a 10.9.2.1, x 10.9.2.4"},
+		{decided(t, sidesLab), "y", "c", "y 10.9.2.5, c 10.9.2.3"},
+
+		{decided(t, routedLab), "", "", "client 10.9.2.1, server 10.9.3.2"},
+		{decided(t, routedLab), "server", "", "server 10.9.3.2, client 10.9.2.1"},
+		{decided(t, routedLab), "client", "mid", "between client and mid"},
+		{decided(t, routedLab), "mid", "", "between mid and any other node"},
+
+		{decided(t, chainedLab), "", "", "first 10.9.11.1, last 10.9.13.2"},
+		{decided(t, chainedLab), "first", "mute", "first 10.9.11.1, mute 10.9.13.3"},
+		{decided(t, chainedLab), "last", "", "last 10.9.13.2, first 10.9.11.1"},
+		{decided(t, chainedLab), "hop1", "last", "hop1 10.9.12.1, last 10.9.13.2"},
+		{decided(t, chainedLab), "first", "hop1", "first 10.9.11.1, hop1 10.9.11.2"},
+		{decided(t, chainedLab), "first", "far", "between first and far"},
+		{decided(t, chainedLab), "far", "", "far 10.9.14.2, mute 10.9.14.1"},
 	} {
-		from, to, err := b.ends(test.client, test.server)
+		from, to, err := Build{Lab: test.lab}.ends(test.client, test.server)
 		got := ""
 		if err == nil {
 			got = from.node.Name + " " + from.address.String() + ", " + to.node.Name + " " + to.address.String()
+		} else if strings.Contains(err.Error(), test.want) {
+			got = test.want
 		}
 		if got != test.want {
-			t.Errorf("from %q to %q: %s, %v; want %s", test.client, test.server, got, err, test.want)
+			t.Errorf("%s, from %q to %q: %s, %v; want %s", test.lab.Name, test.client, test.server, got, err, test.want)
 		}
 	}
 }

@@ -22,14 +22,16 @@ import (
 
 // Status is what of a lab is on the host.
 type Status struct {
-	Name       string          `json:"name"`
-	State      string          `json:"state"` // whole, partial or absent
-	Nodes      []NodeStatus    `json:"nodes"`
-	Networks   []NetworkStatus `json:"networks"`
-	Mirror     []MirrorStatus  `json:"mirror"`
-	Resources  []ResourceState `json:"resources"`
-	Strays     []string        `json:"strays"` // what bears the lab's mark and no file speaks of
-	Provenance Provenance      `json:"provenance"`
+	Name     string          `json:"name"`
+	State    string          `json:"state"` // whole, partial or absent
+	Nodes    []NodeStatus    `json:"nodes"`
+	Networks []NetworkStatus `json:"networks"`
+	Mirror   []MirrorStatus  `json:"mirror"`
+	// Impairments are what each direction of the networks under test does to frames.
+	Impairments []ImpairmentStatus `json:"impairments"`
+	Resources   []ResourceState    `json:"resources"`
+	Strays      []string           `json:"strays"` // what bears the lab's mark and no file speaks of
+	Provenance  Provenance         `json:"provenance"`
 }
 
 // NodeStatus is one machine.
@@ -62,6 +64,8 @@ type NICStatus struct {
 	Offloads  bool   `json:"offloads"`
 	MTU       int    `json:"mtu"`
 	HostState string `json:"hostState"` // absent, down, or up: the host's device; of a PCI device its driver
+	// Traffic is what passed its link on the host; absent where there is none.
+	Traffic *networks.Traffic `json:"traffic,omitempty"`
 }
 
 // NetworkStatus is one network.
@@ -91,11 +95,13 @@ type SegmentStatus struct {
 
 // MirrorStatus is one mirror and what it has copied.
 type MirrorStatus struct {
-	From  string `json:"from"`
-	To    string `json:"to"`
-	At    string `json:"at"`    // the host's link where the copy is taken
-	Point string `json:"point"` // what that is: tap, macvtap, uplink, representor or port
-	State string `json:"state"`
+	From    string `json:"from"`
+	Network string `json:"network"` // of the NIC of From's that is copied
+	Side    string `json:"side"`
+	To      string `json:"to"`
+	At      string `json:"at"`    // the host's link where the copy is taken
+	Point   string `json:"point"` // what that is: tap, macvtap, uplink, representor or port
+	State   string `json:"state"`
 	// Counters are of the mirror since it was made; absent where it is not there.
 	Counters *networks.Counters `json:"counters,omitempty"`
 }
@@ -135,7 +141,7 @@ const (
 // Look asks each of the lab's resources for its state, and each machine's agent
 // whether it answers.
 func (b Build) Look(ctx context.Context) (Status, error) {
-	s := Status{Name: b.Lab.Name, State: Whole, Nodes: []NodeStatus{}, Networks: []NetworkStatus{}, Mirror: []MirrorStatus{}, Strays: []string{}}
+	s := Status{Name: b.Lab.Name, State: Whole, Nodes: []NodeStatus{}, Networks: []NetworkStatus{}, Strays: []string{}}
 	states := map[string]string{}
 	there := false
 	var errs []error
@@ -147,6 +153,9 @@ func (b Build) Look(ctx context.Context) (Status, error) {
 			}
 			states[r.String()] = state.String()
 			s.Resources = append(s.Resources, ResourceState{r.String(), state.String()})
+			if _, ok := r.(Impairment); ok {
+				continue // a lab is as whole where they were changed
+			}
 			there = there || state != host.Absent
 			if state != host.Present {
 				s.State = Part
@@ -158,13 +167,8 @@ func (b Build) Look(ctx context.Context) (Status, error) {
 	}
 	s.Networks = b.networkStatus(states)
 	s.Nodes = b.nodeStatus(ctx, states)
-	for _, m := range b.Mirrors() {
-		ms := MirrorStatus{From: m.Node, To: b.capturer(m), At: m.From.Link, Point: m.From.Kind, State: states[m.String()]}
-		if c, err := m.Counters(); err == nil && ms.State != host.Absent.String() {
-			ms.Counters = &c
-		}
-		s.Mirror = append(s.Mirror, ms)
-	}
+	s.Mirror = b.mirrorStatus(states)
+	s.Impairments = b.Impairments(ctx)
 	strays, err := b.strays(ctx)
 	s.Strays = append(s.Strays, strays...)
 	errs = append(errs, err)
@@ -282,18 +286,30 @@ func (b Build) nicStatus(c topology.NIC) NICStatus {
 		if i.Flags&net.FlagUp != 0 {
 			s.HostState = "up"
 		}
+		s.Traffic, _ = networks.TrafficOf(c) // it may be gone by now
 	}
 	return s
 }
 
-// capturer is the node that receives a mirror's copy.
-func (b Build) capturer(m networks.Mirror) string {
+func (b Build) mirrorStatus(states map[string]string) []MirrorStatus {
+	all := []MirrorStatus{}
 	for _, n := range b.Lab.Nodes {
-		if c, ok := n.Capture(); ok && c.Link == m.To {
-			return n.Name
+		to, ok := n.Capture()
+		if !ok {
+			continue
 		}
+		from, _ := b.Lab.Node(to.Mirror)
+		copied, m := mirrored(from, to), b.mirrorInto(to)
+		ms := MirrorStatus{
+			From: from.Name, Network: copied.Network, Side: copied.Side, To: n.Name,
+			At: to.Point.Link, Point: to.Point.Kind, State: states[m.String()],
+		}
+		if c, err := m.Counters(); err == nil && ms.State != host.Absent.String() {
+			ms.Counters = &c
+		}
+		all = append(all, ms)
 	}
-	return ""
+	return all
 }
 
 func (b Build) provenance() (Provenance, error) {

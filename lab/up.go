@@ -112,7 +112,8 @@ func (b *Build) converge(ctx context.Context, release func(), tell Tell) (Proof,
 	if err := b.verifyBases(ctx, p, tell); err != nil {
 		return Proof{}, nil, err
 	}
-	made, err := p.Apply(ctx, tell)
+	plain, impaired := p.parts()
+	made, err := plain.Apply(ctx, tell)
 	release()
 	if err != nil {
 		return Proof{}, made, err
@@ -121,7 +122,40 @@ func (b *Build) converge(ctx context.Context, release func(), tell Tell) (Proof,
 		return Proof{}, made, err
 	}
 	proof, err := b.Prove(ctx, tell)
-	return proof, made, err
+	if err != nil {
+		return proof, made, err
+	}
+	more, err := b.impair(ctx, impaired, tell)
+	return proof, append(made, more...), err
+}
+
+// impair puts impairments on, and measures what they do.
+func (b Build) impair(ctx context.Context, p Plan, tell Tell) ([][]Removable, error) {
+	if p.Empty() {
+		return nil, nil
+	}
+	if err := b.floors(ctx, p.Steps(), tell); err != nil {
+		return nil, err
+	}
+	made, err := p.Apply(ctx, tell)
+	if err != nil {
+		return made, err
+	}
+	all, err := b.Calibrate(ctx, false, tell)
+	for _, c := range all {
+		if c.Off() {
+			tell.warn(fmt.Sprintf("network %s does not do what it was set to: %s", c.Network, c))
+		} else {
+			tell.Note(fmt.Sprintf("network %s: %s", c.Network, c))
+		}
+	}
+	return made, err
+}
+
+// parts are what is done before the lab is proven, and what after: its impairments.
+func (p Plan) parts() (before, after Plan) {
+	last := len(p.Stages) - 1
+	return Plan{p.Stages[:last]}, Plan{p.Stages[last:]}
 }
 
 // overdue puts the deadline or the signal that ended ctx before what was waited for.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mami-project/labctl/host"
 	"github.com/mami-project/labctl/host/hosttest"
@@ -28,6 +29,23 @@ func TestKernel(t *testing.T) {
 					t.Errorf("no %s in %q", feature, c.Found)
 				}
 			}
+		}
+		if d := hosttest.Diff(before, hosttest.Snapshot(t)); d != "" {
+			t.Error("left behind:", d)
+		}
+		// what an impairment takes is there, or wrong where it is asked for
+		kinds := map[string]string{"netem": "sch_netem", "tbf": "sch_tbf", "pie": "sch_pie"}
+		c := Kernel(impaired(topology.UnderWire, topology.Impair{Rate: 1e6, Delay: time.Second, Queue: 1 << 16, AQM: topology.AQMPIE}))
+		for kind, module := range kinds {
+			told := slices.ContainsFunc(c.Findings, func(f host.Finding) bool {
+				return f.Wrong && strings.Contains(f.What, kind) && strings.Contains(f.Fix, "modprobe "+module)
+			})
+			if has := slices.Contains(strings.Split(c.Found, ", "), kind); has == told {
+				t.Errorf("%s is there: %v; told as missing: %v: %+v", kind, has, told, c)
+			}
+		}
+		if has := slices.Contains(strings.Split(c.Found, ", "), "tbf"); !has {
+			t.Error("no tbf, of which the wire's rates are made")
 		}
 		if d := hosttest.Diff(before, hosttest.Snapshot(t)); d != "" {
 			t.Error("left behind:", d)

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/mami-project/labctl/host"
+	"github.com/mami-project/labctl/networks/shape"
 	"github.com/mami-project/labctl/topology"
 )
 
@@ -37,10 +39,17 @@ var probes = []probe{
 	{"u32", "cls_u32 or cls_matchall", whyMirror, tryFilter, false},
 	{"mirred", "act_mirred", whyMirror, tryMirror, false},
 	{"nft", "nf_tables, nft_chain_nat, nft_ct, nft_masq, nft_fib_ipv4 and, for IPv6, nft_fib_ipv6", "a lab's firewall and its published ports are a table of it, and one more where it has IPv6", tryTable, false},
-	{"netem", "sch_netem", "impairments (impair:) need it; this labctl does not make them yet", tryNetem, true},
+	{"netem", shape.Module("netem"), whyShape, tryShape("netem"), false},
+	{"tbf", shape.Module("tbf"), whyShape, tryShape("tbf"), false},
+	{"fq_codel", shape.Module("fq_codel"), whyShape, tryShape("fq_codel"), false},
+	{"pie", shape.Module("pie"), whyShape, tryShape("pie"), false},
+	{"netem", shape.Module("netem"), "impairments (impair:) with a delay or loss need it, where a wire is under test", tryNetem, true},
 }
 
-const whyMirror = "the mirror needs it: a filter at both hooks of a link copies every frame"
+const (
+	whyMirror = "the mirror needs it: a filter at both hooks of a link copies every frame"
+	whyShape  = "the file has an impairment (impair:) that takes it"
+)
 
 // Kernel does what a lab does with the kernel's networking, with the same calls,
 // in a network namespace that vanishes with the thread it is made on. A module that
@@ -177,12 +186,42 @@ func tryTable(p *probed) error {
 	return writeTables(topology.TableName(p.lab.Name), tables)
 }
 
+// tryShape tries a kind of queueing discipline where the file asks for it.
+func tryShape(kind string) func(*probed) error {
+	return func(p *probed) error {
+		if !takes(p.lab, kind) {
+			return errUnasked
+		}
+		return tryQdisc(p, kind)
+	}
+}
+
+// tryNetem tries netem where the file does not ask for it: it is what many kernels lack.
 func tryNetem(p *probed) error {
+	if takes(p.lab, "netem") {
+		return errUnasked
+	}
+	return tryQdisc(p, "netem")
+}
+
+// takes says whether a wire of the lab takes a kind of queueing discipline of the host.
+func takes(l topology.Lab, kind string) bool {
+	for _, n := range l.Networks {
+		if n.Under != topology.UnderWire {
+			continue
+		}
+		for _, d := range n.Directions() {
+			if slices.Contains(shape.Needs(d.Impair), kind) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func tryQdisc(p *probed, kind string) error {
 	if p.ends[1] == nil {
 		return errNoVeth
 	}
-	return netlink.QdiscAdd(netlink.NewNetem(
-		netlink.QdiscAttrs{LinkIndex: p.ends[1].Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
-		netlink.NetemQdiscAttrs{Latency: 1000},
-	))
+	return shape.Try(p.ends[1], kind)
 }

@@ -147,8 +147,9 @@ func (p Publish) tables() ([]table, error) {
 //	input        the host's address on a lab's network answers that network alone; nodes
 //	             reach the host by their own addresses, and not from sides or capture NICs
 //	forward      into nat networks only what is published or was asked for; elsewhere nothing;
-//	             no node passes for another, nor for who answers another lab's: from a side
-//	             comes what has an address of any side, which nodes between them may forward
+//	             no node passes for another, nor for who answers another lab's. Inside a
+//	             segment, frames that br_netfilter shows have whatever addresses they have:
+//	             nodes forward from one side to another
 //	prerouting   published ports lead to their nodes, for other hosts and for nodes
 //	output       and for the host itself
 //	silence      the host says nothing of its own on sides: its bridges would report on IGMP,
@@ -166,7 +167,6 @@ func (p Publish) chains(k kind) ([]chain, error) {
 	output := natChain("output", nftables.ChainHookOutput, nftables.ChainPriorityNATDest)
 	postrouting := natChain("postrouting", nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
 
-	measured := p.measured(k)
 	for _, n := range p.Lab.Networks {
 		for _, s := range n.Segments {
 			if s.Existing {
@@ -195,20 +195,13 @@ func (p Publish) chains(k kind) ([]chain, error) {
 			forward.add(from, to, accept)
 			if !n.Sided() && !subnet.IsValid() { // the network has IPv4 alone
 				input.add(from, drop)
+			}
+			if n.Uplink != topology.UplinkNAT || !subnet.IsValid() {
 				forward.add(from, drop)
 				forward.add(to, drop)
 				continue
 			}
-			if n.Sided() {
-				forward.add(from, measured, drop)
-			} else {
-				forward.add(from, notSaddr(subnet), drop)
-			}
-			if n.Uplink != topology.UplinkNAT {
-				forward.add(from, drop)
-				forward.add(to, drop)
-				continue
-			}
+			forward.add(from, notSaddr(subnet), drop)
 			forward.add(to, established, accept)
 			forward.add(to, translated, accept)
 			forward.add(to, drop)
@@ -237,19 +230,6 @@ func (p Publish) chains(k kind) ([]chain, error) {
 		output.add(match, dnat(port.node, port.Port))
 	}
 	return []chain{guard, input, forward, prerouting, silence, output, postrouting}, nil
-}
-
-// measured matches what comes from none of the lab's sides.
-func (p Publish) measured(k kind) rule {
-	var other rule
-	for _, n := range p.Lab.Networks {
-		if n.Sided() {
-			for _, s := range k.subnets(n) {
-				other = append(other, notSaddr(s)...)
-			}
-		}
-	}
-	return other
 }
 
 // addressed matches what is sent to a published port of the host.

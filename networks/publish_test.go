@@ -1,6 +1,7 @@
 package networks
 
 import (
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -49,6 +50,33 @@ func TestPublishTakesNothingFromCaptures(t *testing.T) {
 		i := slices.IndexFunc(chains, func(c chain) bool { return c.name == name })
 		if !slices.ContainsFunc(chains[i].rules, func(r rule) bool { return reflect.DeepEqual(r, want) }) {
 			t.Errorf("chain %s lets a capture NIC's frames in", name)
+		}
+	}
+}
+
+// What nodes forward between sides has addresses of other subnets than the side's: no
+// rule looks at these, and what leaves a side for elsewhere is dropped whatever it has.
+func TestPublishLetsNodesForward(t *testing.T) {
+	l := demo("trafic", "10.7")
+	test := &l.Networks[2]
+	test.Under, test.Router, test.Wire = topology.UnderNode, "tshark", nil
+	test.Segments[1].Subnet = netip.MustParsePrefix("10.7.4.0/24")
+	chains, err := Publish{l}.chains(ipv4)
+	must(t, err)
+	i := slices.IndexFunc(chains, func(c chain) bool { return c.name == "forward" })
+	for _, s := range test.Segments {
+		var about []rule
+		for _, r := range chains[i].rules {
+			for _, of := range []rule{iif(expr.CmpOpEq, s.Bridge), oif(expr.CmpOpEq, s.Bridge)} {
+				if reflect.DeepEqual(r[:len(of)], of) {
+					about = append(about, r)
+				}
+			}
+		}
+		from, to := iif(expr.CmpOpEq, s.Bridge), oif(expr.CmpOpEq, s.Bridge)
+		want := []rule{slices.Concat(from, to, accept), slices.Concat(from, drop), slices.Concat(to, drop)}
+		if !reflect.DeepEqual(about, want) {
+			t.Errorf("side %s: %d rules, want %d: what is inside it passes, all else is dropped", s.Side, len(about), len(want))
 		}
 	}
 }

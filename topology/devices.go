@@ -3,7 +3,7 @@ package topology
 import "fmt"
 
 // find gives the NICs the devices that were found for them, as far as the file
-// still asks for those.
+// still asks for those: each to one, in the file's order.
 func (d *draft) find(devices []Device) {
 	for _, found := range devices {
 		n := d.node[found.Node]
@@ -11,9 +11,10 @@ func (d *draft) find(devices []Device) {
 			continue
 		}
 		for _, c := range n.nics {
-			if p := c.Passthrough; p != nil && c.network != nil && c.network.name == found.Network && p.PF == found.PF &&
+			if p := c.Passthrough; p != nil && c.device.Address == "" && c.network != nil && c.network.name == found.Network && p.PF == found.PF &&
 				(p.PF != "" || p.Device == found.Address) {
 				c.device = found
+				break
 			}
 		}
 	}

@@ -126,3 +126,26 @@ func TestDifferencesOfDevices(t *testing.T) {
 		}
 	}
 }
+
+// TestDevicesOfBothSides: a node between two sides has a device on each.
+func TestDevicesOfBothSides(t *testing.T) {
+	f, err := Load("lab.yaml", []byte(`
+name: both
+networks:
+  test: {sides: [client, server], under-test: "node:mid"}
+nodes:
+  mid: {nics: [{network: test, side: client, passthrough: {pf: eth0}}, {network: test, side: server, passthrough: {pf: eth0}}]}
+`), known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := Decide(f, nil, Chosen{Devices: []Device{
+		{Node: "mid", Network: "test", Address: "0000:3b:10.4", VF: true, PF: "eth0"}, {Node: "mid", Network: "test", Address: "0000:3b:10.6", VF: true, PF: "eth0"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b := l.Nodes[0].NICs[0].Host.PCI, l.Nodes[0].NICs[1].Host.PCI; a != "0000:3b:10.4" || b != "0000:3b:10.6" {
+		t.Errorf("they are %s and %s", a, b)
+	}
+}

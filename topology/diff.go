@@ -87,16 +87,16 @@ func (n Node) facts() []fact {
 
 // text is the NIC in the user's words: "10.7.2.40/24 on test/client".
 func (n NIC) text() string {
+	on := n.Network
+	if n.Side != "" {
+		on += "/" + n.Side
+	}
 	if n.Mirror != "" {
-		text := "mirror of " + n.Mirror + " on " + n.Network
+		text := "mirror of " + n.Mirror + " on " + on
 		if n.Point.Kind == PointPort {
 			text += " from " + n.Point.Link
 		}
 		return text
-	}
-	on := n.Network
-	if n.Side != "" {
-		on += "/" + n.Side
 	}
 	text := join(n.Addresses(), netip.Prefix.String) + " on " + on
 	if n.Host != (HostDevice{}) {

@@ -50,6 +50,15 @@ func TestDifferences(t *testing.T) {
 			}
 		})
 	}
+	other := strings.NewReplacer("{from: mid, side: client}", "{from: mid, side: server}", "client: 10.9.2.0/24", "client: 10.9.4.0/24").Replace(routerLab)
+	if diff := cmp.Diff([]string{
+		"networks.test.subnet: 10.9.2.0/24, 10.9.3.0/24 → 10.9.4.0/24, 10.9.3.0/24",
+		"nodes.client.nics: 10.9.1.2/24 on control, 10.9.2.1/24 on test/client → 10.9.1.2/24 on control, 10.9.4.1/24 on test/client",
+		"nodes.mid.nics: 10.9.1.3/24 on control, 10.9.3.1/24 on test/server, 10.9.2.2/24 on test/client → 10.9.1.3/24 on control, 10.9.3.1/24 on test/server, 10.9.4.2/24 on test/client",
+		"nodes.capture.nics: 10.9.1.5/24 on control, mirror of mid on test/client → 10.9.1.5/24 on control, mirror of mid on test/server",
+	}, Differences(decided(t, routerLab), decided(t, other))); diff != "" {
+		t.Error(diff)
+	}
 	own := func(image string) Lab {
 		return decided(t, "name: x\nimage: own\nimages:\n  own: "+image+"\n  unused: {recipe: u.yaml}\nnetworks: {c: {subnet: 10.9.1.0/24}}\nnodes:\n  a: {nics: [{network: c}]}\n")
 	}

@@ -93,22 +93,37 @@ func Impairments(sides [2]string, mtu int, by map[string]Impairment) (map[string
 		if _, err := reverse(sides, name); err != nil {
 			return nil, err
 		}
-		i, wrong := spec.parse()
+		i, wrong := spec.parse(mtu)
 		if len(wrong) > 0 {
 			return nil, fmt.Errorf("%s: %s is %s: %s", name, wrong[0].key, show(wrong[0].value), wrong[0].why)
 		}
 		all[name] = i
 	}
 	for name, i := range all {
-		if i.Rate > 0 && i.Queue == 0 {
-			back, _ := reverse(sides, name)
-			roundTrip := i.Delay + all[back].Delay
-			bytes := float64(i.Rate) / 8 * roundTrip.Seconds()
-			i.Queue = max(int64(math.Ceil(bytes)), int64(leastQueue*(mtu+EthernetHeader)))
-			all[name] = i
-		}
+		back, _ := reverse(sides, name)
+		all[name] = i.queued(mtu, all[back].Delay)
 	}
 	return all, nil
+}
+
+// Decide reads what one direction is to do to frames of that MTU, where the other one
+// delays its frames by back. The error is the first mistake.
+func (s Impairment) Decide(mtu int, back time.Duration) (Impair, error) {
+	i, wrong := s.parse(mtu)
+	if len(wrong) > 0 {
+		return Impair{}, fmt.Errorf("%s is %s: %s", wrong[0].key, show(wrong[0].value), wrong[0].why)
+	}
+	return i.queued(mtu, back), nil
+}
+
+// queued has what the rate carries in the delay of both directions wait for it, unless
+// something else was asked for.
+func (i Impair) queued(mtu int, back time.Duration) Impair {
+	if i.Rate > 0 && i.Queue == 0 {
+		bytes := float64(i.Rate) / 8 * (i.Delay + back).Seconds()
+		i.Queue = int64(min(max(math.Ceil(bytes), float64(leastQueue*(mtu+EthernetHeader))), mostQueue))
+	}
+	return i
 }
 
 // reverse is the other direction than the one named.
@@ -125,10 +140,10 @@ func reverse(sides [2]string, name string) (string, error) {
 
 // impairments are those of the network's directions.
 func (n *draftNetwork) impairments() map[string]Impair {
-	if len(n.NetworkSpec.Impair) == 0 {
+	if len(n.Impair) == 0 {
 		return nil
 	}
-	all, err := Impairments([2]string(n.Sides), n.mtu(), n.NetworkSpec.Impair)
+	all, err := Impairments([2]string(n.Sides), n.mtu(), n.Impair)
 	if err != nil {
 		return nil // Load has reported it
 	}
@@ -141,14 +156,16 @@ type mistake struct{ key, value, why string }
 // The most that an impairment can be: netem's and tbf's numbers have their limits, and
 // beyond these a mistyped unit is likelier than a wish.
 const (
-	mostRate  = 400e9 // bit/s
-	leastRate = 8e3
-	mostDelay = 60 * time.Second
-	mostQueue = 1 << 30
+	mostRate   = 400e9 // bit/s
+	leastRate  = 8e3
+	mostDelay  = 60 * time.Second
+	mostJitter = 2 * time.Second // netem takes 2³¹ ns for more
+	mostQueue  = 1 << 30
 )
 
-// parse reads the impairment, with the profile's values where it has none of its own.
-func (s Impairment) parse() (Impair, []mistake) {
+// parse reads the impairment, with the profile's values where it has none of its own;
+// mtu is that of the network.
+func (s Impairment) parse(mtu int) (Impair, []mistake) {
 	var wrong []mistake
 	add := func(key, value, why string) { wrong = append(wrong, mistake{key, value, why}) }
 	if s.Profile != "" {
@@ -193,15 +210,19 @@ func (s Impairment) parse() (Impair, []mistake) {
 		switch most := 1.0e6; {
 		case err != nil || !(i.Burst >= 1 && i.Burst <= most):
 			add("loss-burst", s.Burst, "expected frames in a row, 1 or more, such as 5")
-		case s.Loss == "":
+		case s.Loss == "" || i.Loss == 0:
 			add("loss-burst", s.Burst, "without loss: there are no bursts of it")
-		case i.Loss < 1 && i.Loss/(1-i.Loss)/i.Burst > 1:
+		case i.Loss == 1:
+			add("loss-burst", s.Burst, "all frames are lost: there are no bursts of it")
+		case i.Loss/(1-i.Loss)/i.Burst > 1:
 			add("loss-burst", s.Burst, fmt.Sprintf("so much loss comes in bursts of %.3g at least", i.Loss/(1-i.Loss)))
 		}
 	}
 	if s.Queue != "" {
 		if i.Queue, err = parseQueue(s.Queue); err != nil {
 			add("queue", s.Queue, err.Error())
+		} else if longest := int64(mtu + EthernetHeader); i.Queue < longest {
+			add("queue", s.Queue, fmt.Sprintf("no frame of %d bytes, the longest, has room there", longest))
 		}
 	}
 	wrong = append(wrong, s.together(&i)...)
@@ -229,6 +250,9 @@ func (s Impairment) together(i *Impair) []mistake {
 		}
 		if i.Jitter > i.Delay {
 			add("jitter", s.Jitter, "more than the delay, and no frame comes before it was sent: raise delay: or lower it")
+		}
+		if i.Jitter > mostJitter {
+			add("jitter", s.Jitter, fmt.Sprintf("expected a time up to %gs", mostJitter.Seconds()))
 		}
 	} else if s.Distribution != "" {
 		add("distribution", s.Distribution, "without a jitter: nothing is distributed")

@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"regexp"
 	"testing"
 	"time"
 
@@ -26,6 +27,12 @@ func TestImpair(t *testing.T) {
 			Impair{Rate: 50e6, Delay: 92 * time.Millisecond, Queue: 1_050_000, AQM: AQMFIFO},
 			Impair{Rate: 100e6, Delay: 76 * time.Millisecond, Queue: 2_100_000, AQM: AQMFqCoDel},
 			"rate 50mbit, delay 92ms, queue 1.0MiB fifo",
+		},
+		"a queue that is not longer than a file may ask for": {
+			"client->server: {rate: 400gbit, delay: 60s}",
+			Impair{Rate: 400e9, Delay: time.Minute, Queue: 1 << 30, AQM: AQMFIFO},
+			Impair{},
+			"rate 400gbit, delay 1m0s, queue 1024.0MiB fifo",
 		},
 		"a queue of some frames at least": {
 			"client->server: {rate: 1.5mbit}",
@@ -65,12 +72,14 @@ func TestImpair(t *testing.T) {
 	}
 }
 
+var profileName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
+
 // TestProfiles: each can be read, says where it comes from, and has a name of its own.
 func TestProfiles(t *testing.T) {
 	seen := map[string]bool{}
 	for _, p := range Profiles() {
-		i, wrong := p.Impair.parse()
-		if len(wrong) > 0 || i.IsZero() || p.About == "" || p.Source == "" || !ValidName(p.Name) || seen[p.Name] || p.Impair.Profile != "" {
+		i, wrong := p.Impair.parse(1500)
+		if len(wrong) > 0 || i.IsZero() || p.About == "" || p.Source == "" || !profileName.MatchString(p.Name) || seen[p.Name] || p.Impair.Profile != "" {
 			t.Errorf("%+v: %v", p, wrong)
 		}
 		seen[p.Name] = true

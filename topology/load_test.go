@@ -251,7 +251,10 @@ func TestSource(t *testing.T) {
 }
 
 func FuzzLoad(f *testing.F) {
-	for _, pattern := range []string{"default.yaml", "../examples/*.yaml", "testdata/bad/*.yaml"} {
+	for _, file := range examples(f) {
+		f.Add(read(f, file))
+	}
+	for _, pattern := range []string{"default.yaml", "testdata/bad/*.yaml"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			f.Fatal(err)

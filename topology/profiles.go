@@ -10,10 +10,16 @@ import (
 
 // Profile is an impairment by name: what one direction of a kind of network does.
 type Profile struct {
-	Name   string     `yaml:"name"`
-	About  string     `yaml:"about"`  // a line for people
-	Source string     `yaml:"source"` // where its values come from
-	Impair Impairment `yaml:"impair"`
+	Name   string     `yaml:"name" json:"name"`
+	About  string     `yaml:"about" json:"about"`   // a line for people
+	Source string     `yaml:"source" json:"source"` // where its values come from
+	Impair Impairment `yaml:"impair" json:"-"`
+}
+
+// String is what the profile does, in the words of a file.
+func (p Profile) String() string {
+	i, _ := p.Impair.parse(1500) // a test reads them all
+	return i.String()
 }
 
 //go:embed profiles.yaml

@@ -48,16 +48,22 @@ func validate(t *testing.T, s *jsonschema.Schema, src []byte) error {
 
 func goodFiles(t *testing.T) map[string][]byte {
 	t.Helper()
-	examples, err := filepath.Glob("../examples/*.yaml")
-	if err != nil || len(examples) < 2 {
-		t.Fatalf("examples: %v, %v", examples, err)
-	}
 	name, src := Default()
 	good := map[string][]byte{name: src}
-	for _, file := range examples {
+	for _, file := range examples(t) {
 		good[file] = read(t, file)
 	}
 	return good
+}
+
+// examples are the lab files in examples/.
+func examples(t testing.TB) []string {
+	t.Helper()
+	labs, err := filepath.Glob("../examples/*.yaml")
+	if err != nil || len(labs) < 5 {
+		t.Fatalf("examples: %v, %v", labs, err)
+	}
+	return append(labs, "../examples/ci/direct.yaml", "../examples/ci/routed.yaml")
 }
 
 // TestGoodFiles: the schema, Load and Decide take the built-in lab and every example.

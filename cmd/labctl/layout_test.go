@@ -15,17 +15,20 @@ const module = "github.com/mami-project/labctl/"
 // layout says which of the module's packages each of them may import. It is the
 // one place that decides: a package without a row fails the test.
 var layout = map[string][]string{
-	"topology":      {},
-	"host":          {},
-	"host/hosttest": {"host"},
-	"networks":      {"host", "topology"},
-	"images":        {"host", "topology"},
-	"domains":       {"host", "topology"},
-	"flows":         {"topology"},
-	"flows/report":  {"flows"},
-	"lab":           {"host", "topology", "networks", "images", "domains", "flows"},
-	"cmd/labctl":    {"host", "topology", "networks", "images", "domains", "flows", "flows/report", "lab"},
-	"e2e":           {"host", "topology", "networks", "images", "domains", "flows", "lab"},
+	"topology":       {},
+	"host":           {},
+	"host/hosttest":  {"host"},
+	"networks":       {"host", "topology", "networks/shape"},
+	"networks/shape": {"topology"},
+	"networks/probe": {"topology"},
+	"images":         {"host", "topology"},
+	"domains":        {"host", "topology"},
+	"flows":          {"topology"},
+	"flows/report":   {"flows", "lab/graph", "topology"},
+	"lab":            {"host", "topology", "networks", "networks/shape", "networks/probe", "images", "domains", "flows"},
+	"lab/graph":      {"topology"},
+	"cmd/labctl":     {"host", "topology", "networks", "images", "domains", "flows", "flows/report", "lab", "lab/graph"},
+	"e2e":            {"host", "topology", "networks", "networks/probe", "images", "domains", "flows", "lab"},
 }
 
 // furnished are packages of others that belong to one of ours.
@@ -69,7 +72,7 @@ type listed struct {
 
 func packages(t *testing.T) []listed {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-tags=e2e,bench,passthrough,crash", "-json=ImportPath,Imports,TestImports,XTestImports,IgnoredGoFiles", module+"...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-tags=e2e,bench,passthrough,crash,guest", "-json=ImportPath,Imports,TestImports,XTestImports,IgnoredGoFiles", module+"...")
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)

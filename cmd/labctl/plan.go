@@ -24,6 +24,8 @@ type planned struct {
 	Steps []plannedStep `json:"steps"`
 	// Mirrors are where each copies the frames of the node.
 	Mirrors []plannedMirror `json:"mirrors"`
+	// Impairments are what the network under test does to frames once the lab is proven.
+	Impairments []lab.ImpairmentStatus `json:"impairments"`
 }
 
 type plannedMirror struct {
@@ -46,7 +48,7 @@ func runPlan(c *cli.Context) error {
 	if err := b.Preflight(c.Context, p); err != nil {
 		return err
 	}
-	out := planned{Lab: b.Lab.Name, From: b.From, Accel: b.Accel, Steps: []plannedStep{}, Mirrors: []plannedMirror{}}
+	out := planned{Lab: b.Lab.Name, From: b.From, Accel: b.Accel, Steps: []plannedStep{}, Mirrors: []plannedMirror{}, Impairments: b.PlannedImpairments()}
 	for _, image := range missing {
 		out.Steps = append(out.Steps, plannedStep{image.Verb(), image.String()})
 	}
@@ -69,7 +71,7 @@ func runPlan(c *cli.Context) error {
 	for _, m := range out.Mirrors {
 		fmt.Fprintf(c.App.Writer, "%s's frames are copied at the %s %s\n", m.Node, m.Point, m.At)
 	}
-	return nil
+	return printImpairments(c.App.Writer, out.Impairments)
 }
 
 // planFile plans what up would do with the file that is the command's argument. The

@@ -95,9 +95,59 @@ labctl down trafic
 	}
 }
 
+// routed is the build of a lab of two networks with sides: one whose sides a node joins, and one with a wire.
+func routed(t *testing.T) lab.Build {
+	t.Helper()
+	f, err := load("routed.yaml", []byte(`
+name: routed
+networks:
+  control: {subnet: 10.9.1.0/24}
+  test: {sides: [client, server], under-test: "node:router", subnets: {client: 10.9.2.0/24, server: 10.9.3.0/24}}
+  beyond: {sides: [near, far], subnet: 10.9.4.0/24}
+nodes:
+  client: {nics: [{network: control}, {network: test, side: client}]}
+  router: {nics: [{network: test, side: client}, {network: test, side: server}]}
+  hop: {forward: true, nics: [{network: test, side: server}, {network: beyond, side: near}]}
+  server: {nics: [{network: beyond, side: far}]}
+  tap: {nics: [{network: control}, {mirror: {from: router, side: server}}]}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := topology.Decide(f, nil, topology.Chosen{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lab.Build{On: &host.Host{Dir: "/dir"}, Lab: l, Accel: topology.AccelTCG}
+}
+
+// Where sides are not as one network, it is told what is on each and between them.
+func TestPrintReachOfRouted(t *testing.T) {
+	var b strings.Builder
+	if err := printReach(&b, routed(t), lab.Proof{}); err != nil {
+		t.Fatal(err)
+	}
+	const want = `lab routed is ready (tcg): no network with sides has a node on both: no data path to prove
+
+client  control 10.9.1.2      test/client 10.9.2.1
+router  test/client 10.9.2.2  test/server 10.9.3.1
+hop     test/server 10.9.3.2  beyond/near 10.9.4.1
+server  beyond/far 10.9.4.2
+tap     control 10.9.1.3  copy of router on test/server
+
+test: client 10.9.2.0/24, server 10.9.3.0/24, joined by node router
+
+labctl ssh client
+labctl down routed
+`
+	if d := cmp.Diff(want, b.String()); d != "" {
+		t.Errorf("(-want got)\n%s", d)
+	}
+}
+
 func TestPrintStatus(t *testing.T) {
 	var b strings.Builder
-	err := printStatus(&b, lab.Status{
+	err := printStatus(&b, routed(t).Lab.Networks, lab.Status{
 		Name: "demo", State: lab.Part, Provenance: lab.Provenance{Accelerator: "tcg"},
 		Nodes: []lab.NodeStatus{
 			{Name: "one", State: "present", Ready: true, NICs: []lab.NICStatus{
@@ -105,7 +155,7 @@ func TestPrintStatus(t *testing.T) {
 			}},
 			{Name: "tap", State: "absent", NICs: []lab.NICStatus{{Network: "test", Mirror: "one"}}},
 		},
-		Mirror:    []lab.MirrorStatus{{From: "one", To: "tap", State: "absent"}},
+		Mirror:    []lab.MirrorStatus{{From: "one", Network: "test", Side: "a", To: "tap", State: "absent"}},
 		Resources: []lab.ResourceState{{Resource: "machine/one", State: "present"}, {Resource: "machine/tap", State: "absent"}},
 		Strays:    []string{"machine/old"},
 	})
@@ -114,8 +164,9 @@ func TestPrintStatus(t *testing.T) {
 	}
 	words := strings.Join(strings.Fields(b.String()), " ")
 	for _, want := range []string{
-		"lab demo is partial (tcg)", "one present ready control 10.9.1.2/24, test/a 10.9.2.2/24 (virtio)", "tap absent not ready copy of one",
-		"mirror absent one to tap", "machine/tap absent", "machine/old bears the lab's mark",
+		"lab demo is partial (tcg)", "one present ready control 10.9.1.2/24, test/a 10.9.2.2/24 (virtio)", "tap absent not ready copy of one on test",
+		"network test client 10.9.2.0/24, server 10.9.3.0/24, joined by node router", "network beyond near and far 10.9.4.0/24, joined by a wire",
+		"mirror absent one's test/a to tap", "machine/tap absent", "machine/old bears the lab's mark",
 	} {
 		if !strings.Contains(words, want) {
 			t.Errorf("no %q in\n%s", want, b.String())

@@ -28,8 +28,8 @@ var runCommand = &cli.Command{
 	Flags: []cli.Flag{
 		labFlag, eventsFlag, jsonFlag,
 		&cli.StringFlag{Name: "runs", Value: "runs", Usage: "`FOLDER` of runs"},
-		&cli.StringFlag{Name: "client", Usage: "`NODE` that runs the flows' clients; the first on the first side if left out"},
-		&cli.StringFlag{Name: "server", Usage: "`NODE` that runs their servers; the first on the other side if left out"},
+		&cli.StringFlag{Name: "client", Usage: "`NODE` that runs the flows' clients; the first on the first side that does not forward if left out"},
+		&cli.StringFlag{Name: "server", Usage: "`NODE` that runs their servers; the first on the other side, or beyond nodes that forward, if left out"},
 		&cli.StringFlag{Name: "filter", Usage: "capture `FILTER` in libpcap's language"},
 		&cli.IntFlag{Name: "snaplen", Usage: "capture `BYTES` of each frame; 0 for all"},
 		&cli.Float64Flag{Name: "missing", Value: 0.1, Usage: "`PERCENT` of the frames that may be missing in the capture of a run that is trusted"},
@@ -58,7 +58,7 @@ func runRun(c *cli.Context) error {
 		return err
 	}
 	defer b.On.Close()
-	for _, p := range flows.Warnings(wanted.Flows, flows.Path{}) {
+	for _, p := range flows.Warnings(wanted.Flows, b.Carries(c.Context, wanted.Client, wanted.Server)) {
 		fmt.Fprintln(c.App.ErrWriter, p)
 	}
 	var run flows.Run

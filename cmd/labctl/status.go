@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -11,15 +12,22 @@ import (
 
 	"github.com/mami-project/labctl/host"
 	"github.com/mami-project/labctl/lab"
+	"github.com/mami-project/labctl/networks"
+	"github.com/mami-project/labctl/topology"
 )
 
 var statusCommand = &cli.Command{
-	Name:        "status",
-	Usage:       "show each resource's state; exit 0 only where the lab is whole",
-	ArgsUsage:   "[NAME or FILE]",
-	Description: "A lab that is partial or absent exits 1.",
-	Flags:       []cli.Flag{labFlag, jsonFlag},
-	Action:      runStatus,
+	Name:      "status",
+	Usage:     "show each resource's state; exit 0 only where the lab is whole",
+	ArgsUsage: "[NAME or FILE]",
+	Description: "A lab that is partial or absent exits 1.\n" +
+		"--watch looks every two seconds until the lab is gone (exit 0) or Ctrl-C (exit 130): in place on a terminal,\n" +
+		"elsewhere a line for what has changed, with --json one document a line.",
+	Flags: []cli.Flag{
+		labFlag, jsonFlag,
+		&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "look again and again, with what passes a second"},
+	},
+	Action: runStatus,
 }
 
 func runStatus(c *cli.Context) error {
@@ -36,6 +44,9 @@ func runStatus(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if c.Bool("watch") {
+		return watchLab(c, h, name)
+	}
 	b, err := lab.Open(h, name)
 	if err != nil {
 		return err
@@ -44,7 +55,7 @@ func runStatus(c *cli.Context) error {
 	if c.Bool("json") {
 		err = printJSON(c, s)
 	} else {
-		err = printStatus(c.App.Writer, s)
+		err = printStatus(c.App.Writer, b.Lab.Networks, s)
 	}
 	if err := errors.Join(err, lookErr); err != nil {
 		return err
@@ -55,7 +66,7 @@ func runStatus(c *cli.Context) error {
 	return nil
 }
 
-func printStatus(w io.Writer, s lab.Status) error {
+func printStatus(w io.Writer, networks []topology.Network, s lab.Status) error {
 	fmt.Fprintf(w, "lab %s is %s (%s)\n\n", s.Name, s.State, s.Provenance.Accelerator)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, n := range s.Nodes {
@@ -66,8 +77,13 @@ func printStatus(w io.Writer, s lab.Status) error {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", n.Name, n.State, ready, nicText(n))
 	}
 	fmt.Fprintln(t)
+	for _, n := range networks {
+		if n.Sided() {
+			fmt.Fprintf(t, "network\t%s\t%s\n", n.Name, sidesText(n))
+		}
+	}
 	for _, m := range s.Mirror {
-		fmt.Fprintf(t, "mirror\t%s\t%s to %s at %s %s\t%s\n", m.State, m.From, m.To, m.Point, m.At, counterText(m))
+		fmt.Fprintf(t, "mirror\t%s\t%s's %s to %s at %s %s\t%s\n", m.State, m.From, onText(m.Network, m.Side), m.To, m.Point, m.At, counterText(m))
 	}
 	for _, r := range s.Resources {
 		if r.State != host.Present.String() {
@@ -77,7 +93,12 @@ func printStatus(w io.Writer, s lab.Status) error {
 	for _, stray := range s.Strays {
 		fmt.Fprintf(t, "%s\tbears the lab's mark, and its file does not speak of it\n", stray)
 	}
-	return errors.Join(t.Flush())
+	return errors.Join(t.Flush(), printImpairments(w, impaired(s)))
+}
+
+// impaired are the directions that do something to frames, or not what the lab's file says.
+func impaired(s lab.Status) []lab.ImpairmentStatus {
+	return slices.DeleteFunc(slices.Clone(s.Impairments), func(i lab.ImpairmentStatus) bool { return i.As && i.Limits == "" })
 }
 
 func nicText(n lab.NodeStatus) string {
@@ -85,9 +106,9 @@ func nicText(n lab.NodeStatus) string {
 	for _, c := range n.NICs {
 		switch {
 		case c.Mirror != "":
-			all = append(all, "copy of "+c.Mirror)
+			all = append(all, "copy of "+c.Mirror+" on "+onText(c.Network, c.Side))
 		case c.Side != "":
-			all = append(all, fmt.Sprintf("%s/%s %s (%s)", c.Network, c.Side, both(c.Address, c.Address6), strings.TrimSpace(c.Kind+" "+c.Device)))
+			all = append(all, fmt.Sprintf("%s %s (%s)", onText(c.Network, c.Side), both(c.Address, c.Address6), strings.TrimSpace(c.Kind+" "+c.Device)))
 		default:
 			all = append(all, c.Network+" "+both(c.Address, c.Address6))
 		}
@@ -103,5 +124,8 @@ func counterText(m lab.MirrorStatus) string {
 		return ""
 	}
 	return fmt.Sprintf("copied %d sent and %d received, %d dropped",
-		m.Counters.Sent.Frames, m.Counters.Received.Frames, m.Counters.Dropped+m.Counters.Sent.Failed+m.Counters.Received.Failed)
+		m.Counters.Sent.Frames, m.Counters.Received.Frames, lost(*m.Counters))
 }
+
+// lost are the frames that a mirror saw and the capturing machine did not get.
+func lost(c networks.Counters) uint64 { return c.Dropped + c.Sent.Failed + c.Received.Failed }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -73,7 +74,17 @@ func printReach(w io.Writer, b lab.Build, proof lab.Proof) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "\nlabctl ssh %s\n", b.Lab.Nodes[0].Name)
+	fmt.Fprintln(w)
+	apart := slices.DeleteFunc(slices.Clone(b.Lab.Networks), func(n topology.Network) bool {
+		return !n.Sided() || n.Under == topology.UnderWire // by which they are as one
+	})
+	for _, n := range apart {
+		fmt.Fprintf(w, "%s: %s\n", n.Name, sidesText(n))
+	}
+	if len(apart) > 0 {
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintf(w, "labctl ssh %s\n", b.Lab.Nodes[0].Name)
 	for _, n := range b.Lab.Nodes {
 		for _, p := range n.Publish {
 			fmt.Fprintf(w, "port %d/%s of this host leads to %s's %d\n", p.HostPort, p.Protocol, n.Name, p.Port)
@@ -91,9 +102,9 @@ func addresses(n topology.Node) []string {
 	for _, c := range n.NICs {
 		switch {
 		case c.Mirror != "":
-			all = append(all, "copy of "+c.Mirror+" on "+c.Network)
+			all = append(all, "copy of "+c.Mirror+" on "+onText(c.Network, c.Side))
 		case c.Side != "":
-			text := c.Network + "/" + c.Side + " " + addressesOf(c)
+			text := onText(c.Network, c.Side) + " " + addressesOf(c)
 			if c.Host != (topology.HostDevice{}) {
 				text += " by " + c.Host.String()
 			}

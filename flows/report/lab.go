@@ -10,14 +10,15 @@ import (
 
 // labStatus is what the report reads of the lab, as labctl status --json has it.
 type labStatus struct {
+	Name     string
 	Nodes    []labNode
 	Networks []struct {
-		Name, Subnet, Gateway, Uplink string
-		MTU                           int
-		Segments                      []struct{ Side, Bridge string }
+		Name, Subnet, Gateway, Uplink, UnderTest, Router string
+		MTU                                              int
+		Segments                                         []struct{ Side, Subnet, Bridge string }
 	}
 	Mirror []struct {
-		From, To, At, Point string
+		From, Network, Side, To, At, Point string
 	}
 	Provenance struct {
 		Labctl, Libvirt, QEMU, HostKernel, Host, Accelerator, File string
@@ -67,7 +68,8 @@ func (s labStatus) facts(versions map[string]string) []fact {
 		}, empty), "\n")})
 	}
 	for _, m := range s.Mirror {
-		all = append(all, fact{"mirror", fmt.Sprintf("%s → %s, at the %s %s", m.From, m.To, cmp.Or(m.Point, "link"), m.At)})
+		of := strings.Join(slices.DeleteFunc([]string{m.From, strings.Trim(m.Network+"/"+m.Side, "/")}, empty), "'s ")
+		all = append(all, fact{"mirror", fmt.Sprintf("%s → %s, at the %s %s", of, m.To, cmp.Or(m.Point, "link"), m.At)})
 	}
 	for _, n := range s.Nodes {
 		all = append(all, fact{"node " + n.Name, fmt.Sprintf("%s, %s, %d CPU, %d MiB", n.Image, cmp.Or(n.Accelerator, "accelerator not known"), n.CPUs, n.MemoryMiB)})
@@ -83,11 +85,11 @@ func (s labStatus) facts(versions map[string]string) []fact {
 
 func (c labNIC) text() string {
 	what := c.Network
-	if c.Mirror != "" {
-		what = "copy of " + c.Mirror
-	}
 	if c.Side != "" {
 		what += "/" + c.Side
+	}
+	if c.Mirror != "" {
+		what = "copy of " + strings.Join(slices.DeleteFunc([]string{c.Mirror, what}, empty), "'s ")
 	}
 	offloads := "offloads off"
 	if c.Offloads {

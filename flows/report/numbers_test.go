@@ -5,7 +5,10 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/mami-project/labctl/flows"
+	"github.com/mami-project/labctl/lab/graph"
 )
 
 // However intervals lie across bins, no byte is lost or counted twice.
@@ -100,23 +103,29 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-// The picture has the nodes at their sides' ends, the wire and the mirror.
+// The picture has what ran where, what joins the sides, and the NIC that was copied.
 func TestPicture(t *testing.T) {
-	p := readLab([]byte(labSample)).draw("client", "server")
-	var order []string
-	for _, n := range p.Nodes {
-		order = append(order, n.Name)
+	want := graph.Lab{
+		Name: "demo",
+		Networks: []graph.Network{
+			{Name: "control", Segments: []graph.Segment{{Text: "10.7.1.0/24, uplink nat", Host: "10.7.1.1"}}},
+			{Name: "test", Lines: []string{"wire"}, Under: "wire", Segments: []graph.Segment{{Side: "client", Text: "10.7.2.0/24"}, {Side: "server", Text: "10.7.2.0/24"}}},
+		},
+		Nodes: []graph.Node{
+			node("client", "iperf3 client", graph.NIC{Network: "control", Lines: []string{"10.7.1.40"}}, graph.NIC{Network: "test", Side: "client", Lines: []string{"10.7.2.40"}}),
+			node("server", "iperf3 server", graph.NIC{Network: "control", Lines: []string{"10.7.1.41"}}, graph.NIC{Network: "test", Side: "server", Lines: []string{"10.7.2.41"}}),
+			node("tshark", "", graph.NIC{Network: "control", Lines: []string{"10.7.1.42"}}, graph.NIC{Lines: []string{"copy of client"}, Copy: true}),
+		},
+		Copies: []graph.Copy{{From: "client", To: "tshark", Network: "test", Side: "client", Lines: []string{"taken at tap lc2"}}},
 	}
-	if !slices.Equal(order, []string{"client", "tshark", "server"}) {
-		t.Errorf("nodes %q", order)
+	if d := cmp.Diff(want, readLab([]byte(labSample)).picture("client", "server")); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
 	}
-	if len(p.Buses) != 3 || len(p.Wires) != 1 || len(p.Copies) != 1 || len(p.Drops) != 5 {
-		t.Errorf("%d segments, %d wires, %d mirrors, %d NICs", len(p.Buses), len(p.Wires), len(p.Copies), len(p.Drops))
-	}
-	if w := p.Wires[0]; w.X1 >= w.X2 || w.Y1 != w.Y2 {
-		t.Errorf("the wire goes from %d to %d", w.X1, w.X2)
-	}
-	if readLab(nil).draw("a", "b") != nil || readLab([]byte(`[]`)).draw("a", "b") != nil {
+	if readLab(nil).draw("a", "b", "x") != "" || readLab([]byte(`[]`)).draw("a", "b", "x") != "" {
 		t.Error("a picture of no lab")
 	}
+}
+
+func node(name, role string, nics ...graph.NIC) graph.Node {
+	return graph.Node{Name: name, Role: role, Lines: []string{"debian", "1 CPU, 512 MiB, kvm"}, NICs: nics}
 }

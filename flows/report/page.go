@@ -75,7 +75,7 @@ type runHead struct {
 	Tiles         []fact
 	Funnels       []funnel
 	Clocks        []clock
-	Picture       *picture
+	Picture       template.HTML
 	Facts         []fact
 	FailedStarts  int
 	StartsPlanned int
@@ -139,7 +139,7 @@ func head(run flows.Run, n int) runHead {
 	h := runHead{
 		Manifest: m, Colour: n % colours, Dash: keyOf(m.ID, n).Dash, When: m.Began.UTC().Format("2 January 2006, 15:04:05 UTC"),
 		Lasted: time.Duration(m.Seconds * float64(time.Second)).Round(100 * time.Millisecond).String(),
-		Clocks: clocks(m), Picture: s.draw(m.Client, m.Server), Facts: s.facts(m.Versions), StartsPlanned: len(run.Results),
+		Clocks: clocks(m), Picture: s.draw(m.Client, m.Server, fmt.Sprintf("lab-%d", n)), Facts: s.facts(m.Versions), StartsPlanned: len(run.Results),
 	}
 	if m.Began.IsZero() {
 		h.When = "not begun"

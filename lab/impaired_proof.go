@@ -1,0 +1,149 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/mami-project/labctl/topology"
+)
+
+// What is sent through an impaired network is sent so often that some of it arrives,
+// but for one proof in a million, and at the most so often.
+const (
+	chanceOfNone = 1e-6
+	mostRounds   = 10
+)
+
+// slack is what frames take beyond what the impairments hold them for.
+const slack = 2 * time.Second
+
+// lookAtImpairments has the experiment take what the network under test does now for
+// what it is to do.
+func (e *experiment) lookAtImpairments(ctx context.Context) error {
+	known := make(map[string]topology.Impair)
+	for k := range e.flows {
+		for _, d := range e.crossed(e.flows[k].path) {
+			now, ok := known[d.String()]
+			if !ok {
+				var err error
+				if now, err = d.now(ctx); err != nil {
+					return fmt.Errorf("%s: %w", d, err)
+				}
+				if known[d.String()] = now; !now.IsZero() {
+					e.impaired = append(e.impaired, now)
+				}
+			}
+			e.flows[k].impaired = e.flows[k].impaired || !now.IsZero()
+		}
+	}
+	if e.impaired == nil {
+		return nil
+	}
+	for i := range e.flows {
+		e.flows[i].sizes = slices.Repeat(e.flows[i].sizes, e.rounds(len(e.flows[i].sizes)))
+	}
+	return nil
+}
+
+// rounds is how often so many frames are sent.
+func (e experiment) rounds(frames int) int {
+	arrives := 1.0
+	for _, i := range e.impaired {
+		arrives *= 1 - i.Loss
+	}
+	if arrives <= 0 {
+		return 1
+	}
+	need := math.Log(chanceOfNone) / math.Log(max(1-arrives, math.SmallestNonzeroFloat64))
+	return min(max(1, int(math.Ceil(need/float64(frames)))), mostRounds)
+}
+
+// arrivesWithin is how long (s) frames may take to arrive everywhere once they were sent.
+func (e experiment) arrivesWithin() int {
+	if e.impaired == nil {
+		return arriveTime
+	}
+	bytes := 0
+	for _, f := range e.flows {
+		for _, s := range f.sizes {
+			bytes += s + frameHeader
+		}
+	}
+	takes := slack
+	for _, i := range e.impaired {
+		takes += i.Delay + 4*i.Jitter
+		if i.Rate > 0 {
+			takes += time.Duration(float64(bytes) * 8 / float64(i.Rate) * float64(time.Second))
+		}
+	}
+	return int(math.Ceil(min(takes, time.Minute).Seconds()))
+}
+
+// corrupts says whether frames may come with other bits than they were sent with.
+func (e experiment) corrupts() bool {
+	return slices.ContainsFunc(e.impaired, func(i topology.Impair) bool { return i.Corrupt > 0 })
+}
+
+// judgeImpaired says what is wrong with what was seen while the network under test
+// loses, doubles and delays frames: each was sent once, some of each flow arrived unless
+// all are to be lost, all of those that pass nothing impaired did, no NIC saw another
+// network's, and each copy is that of its NIC.
+func (e experiment) judgeImpaired(points []point) error {
+	saw := make(map[place]map[mark]int)
+	named := make(map[place]string)
+	var wrong []error
+	for _, p := range points {
+		for i, v := range p.views {
+			at := place{p.node.Name, i}
+			saw[at], named[at] = v.times(p.saw), v.named
+			wrong = append(wrong, v.fault(v.faults(p.saw)))
+		}
+	}
+	for k, f := range e.flows {
+		last := f.path[len(f.path)-1]
+		once := f.path[:1] // where each frame is seen once: whatever is impaired comes later
+		if !f.impaired {
+			once = f.path
+		}
+		arrived := 0
+		for _, m := range marks(k, f) {
+			for _, at := range once {
+				if n := saw[at][m]; n != 1 {
+					wrong = append(wrong, fmt.Errorf("%s saw %s %d times instead of once", named[at], m, n))
+				}
+			}
+			arrived += saw[last][m]
+		}
+		if arrived == 0 && !e.losesAll() {
+			wrong = append(wrong, fmt.Errorf("%s saw none of the %d frames of flow %d", named[last], len(f.sizes), k+1))
+		}
+	}
+	for _, p := range points {
+		for i := range p.views {
+			copied, at := place{p.node.Name, i}, watches(e.Lab, p.node, i)
+			if at == copied {
+				continue
+			}
+			for k, f := range e.flows {
+				for _, m := range marks(k, f) {
+					if a, b := saw[at][m], saw[copied][m]; a != b {
+						wrong = append(wrong, fmt.Errorf("%s saw %s %d times, and %s %d times", named[copied], m, b, named[at], a))
+					}
+				}
+			}
+		}
+	}
+	if len(wrong) > wrongMost {
+		wrong = append(wrong[:wrongMost:wrongMost], fmt.Errorf("and %d more of the kind", len(wrong)-wrongMost))
+	}
+	return errors.Join(wrong...)
+}
+
+// losesAll says whether hardly a frame is to arrive.
+func (e experiment) losesAll() bool {
+	return slices.ContainsFunc(e.impaired, func(i topology.Impair) bool { return i.Loss > 0.5 })
+}

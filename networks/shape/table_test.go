@@ -1,0 +1,56 @@
+package shape
+
+import (
+	"math"
+	"testing"
+
+	"github.com/mami-project/labctl/topology"
+)
+
+// TestTables: a table has the mean 0 and the deviation 1 that a jitter is told in, and
+// its distribution's shape.
+func TestTables(t *testing.T) {
+	for name, c := range map[string]struct{ median, tail, skew float64 }{ // tail: the share beyond 2 deviations
+		topology.SpreadNormal:       {0, 0.0455, 0},
+		topology.SpreadPareto:       {-0.36, 0.055, 2.2},
+		topology.SpreadParetoNormal: {-0.25, 0.05, 1.7},
+	} {
+		x := table(name)
+		if len(x) != 4096 {
+			t.Errorf("%s has %d entries", name, len(x))
+			continue
+		}
+		var mean, deviation, skew, tail float64
+		for i, v := range x {
+			if i > 0 && v < x[i-1] {
+				t.Errorf("%s falls at %d", name, i)
+			}
+			mean += float64(v) / tableScale / float64(len(x))
+		}
+		for _, v := range x {
+			d := float64(v)/tableScale - mean
+			deviation += d * d / float64(len(x))
+			skew += d * d * d / float64(len(x))
+			if math.Abs(d) > 2 {
+				tail += 1 / float64(len(x))
+			}
+		}
+		median := float64(x[len(x)/2]) / tableScale
+		t.Logf("%s: mean %.5f, deviation %.5f, skew %.3f, median %.4f, beyond two deviations %.4f, from %d to %d",
+			name, mean, math.Sqrt(deviation), skew, median, tail, x[0], x[len(x)-1])
+		for what, v := range map[string][3]float64{
+			"mean":      {mean, 0, 0.001},
+			"deviation": {math.Sqrt(deviation), 1, 0.001},
+			"median":    {median, c.median, 0.01},
+			"tail":      {tail, c.tail, 0.005},
+			"skew":      {skew, c.skew, 0.1},
+		} {
+			if math.Abs(v[0]-v[1]) > v[2] {
+				t.Errorf("%s: the %s is %g, want %g", name, what, v[0], v[1])
+			}
+		}
+	}
+	if table(topology.SpreadUniform) != nil || table("") != nil {
+		t.Error("netem's own distribution has a table")
+	}
+}
