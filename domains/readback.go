@@ -62,18 +62,21 @@ func findLink(links []Link, nic topology.NIC) (Link, error) {
 }
 
 // compareAddress says where a link's addresses are other than the NIC's as
-// decided: exactly one of IPv4, or none of any kind on a capture NIC.
+// decided: exactly one of IPv4, and one of IPv6 beside the link-local one where the
+// network has it; or none of any kind on a capture NIC.
 func compareAddress(l Link, nic topology.NIC) error {
 	var found []string
 	for _, a := range l.Addresses {
-		if a.Address.Is4() || nic.Mirror != "" {
+		given := nic.Address6.IsValid() && !a.Address.IsLinkLocalUnicast()
+		if a.Address.Is4() || given || nic.Mirror != "" {
 			found = append(found, netip.PrefixFrom(a.Address, a.Bits).String())
 		}
 	}
-	want := ""
-	if nic.Mirror == "" {
-		want = nic.Address.String()
+	var wanted []string
+	for _, a := range nic.Addresses() {
+		wanted = append(wanted, a.String())
 	}
+	want := strings.Join(wanted, " ")
 	if got := strings.Join(found, " "); got != want {
 		return fmt.Errorf("%s (%s) has address %q where %q was written", l.Name, nic.MAC, host.Excerpt([]byte(got)), want)
 	}

@@ -48,6 +48,8 @@ func TestLinksReadBack(t *testing.T) {
 		return m
 	}
 	control := topology.NIC{Network: "control", MAC: mac(one), Address: netip.MustParsePrefix("10.7.1.42/24")}
+	dual := control
+	dual.Address6 = netip.MustParsePrefix("fd00:7:1::2a/64")
 	capture := topology.NIC{Network: "test", MAC: mac(two), Mirror: "iperf-client"}
 	link := func(name, mac string, addresses ...string) string {
 		return fmt.Sprintf(`{"name": %q, "hardware-address": %q, "ip-addresses": [%s]}`, name, mac, strings.Join(addresses, ", "))
@@ -63,6 +65,10 @@ func TestLinksReadBack(t *testing.T) {
 	}{
 		"as written":                  {control, []string{loopback, link("eth1", two), link("eth0", one, ip("10.7.1.42", 24))}, nil},
 		"with IPv6 beside":            {control, []string{link("eth0", one, ip("10.7.1.42", 24), ip("fe80::1", 64))}, nil},
+		"as written, of both kinds":   {dual, []string{link("eth0", one, ip("10.7.1.42", 24), ip("fd00:7:1::2a", 64), ip("fe80::1", 64))}, nil},
+		"no IPv6 address":             {dual, []string{link("eth0", one, ip("10.7.1.42", 24), ip("fe80::1", 64))}, []string{`"10.7.1.42/24"`, `"10.7.1.42/24 fd00:7:1::2a/64"`}},
+		"another IPv6 address":        {dual, []string{link("eth0", one, ip("10.7.1.42", 24), ip("fd00:7:1::2b", 64))}, []string{"fd00:7:1::2b/64"}},
+		"one of its own making":       {dual, []string{link("eth0", one, ip("10.7.1.42", 24), ip("fd00:7:1::2a", 64), ip("fd00:7:1::ff:fe00:1", 64))}, []string{"fd00:7:1::ff:fe00:1/64"}},
 		"a capture NIC":               {capture, []string{link("eth1", two)}, nil},
 		"no list of addresses":        {capture, []string{`{"name": "eth1", "hardware-address": "` + two + `"}`}, nil},
 		"another address":             {control, []string{link("eth0", one, ip("10.7.1.43", 24))}, []string{"eth0", `"10.7.1.43/24"`, `"10.7.1.42/24"`}},

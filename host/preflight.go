@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -36,7 +37,8 @@ type Needs struct {
 	Taken map[string]string
 }
 
-// Port is a port of the host that is wanted; the zero Address means all of them.
+// Port is a port of the host that is wanted; the zero Address means all of IPv4, and ::
+// all of IPv6.
 type Port struct {
 	Address  netip.Addr
 	Number   uint16
@@ -222,9 +224,13 @@ func hasFreeSubnets(_ context.Context, _ *Host, n Needs) (Unfits, error) {
 	for _, s := range n.Subnets {
 		for _, used := range n.InUse {
 			if s.Overlaps(used) {
+				fix := "give the network another subnet, or leave subnet: out and a free one is chosen; ip route show root "
+				if s.Addr().Is6() {
+					fix = "give the network another subnet6:; ip -6 route show root "
+				}
 				u = append(u, Unfit{
 					fmt.Sprintf("subnet %s overlaps %s, which is in use on this host or by another lab", s, used),
-					"give the network another subnet, or leave subnet: out and a free one is chosen; ip route show root " + used.Masked().String() + " table all tells what has it",
+					fix + used.Masked().String() + " table all tells what has it",
 				})
 				break
 			}
@@ -238,7 +244,10 @@ func hasFreePorts(ctx context.Context, h *Host, n Needs) (Unfits, error) {
 	var u Unfits
 	for _, p := range n.Ports {
 		if err := listen(ctx, p); err != nil {
-			u = append(u, unpublishable(p, err, h.listeners(p)))
+			taken := unpublishable(p, err, h.listeners(p))
+			if !slices.Contains(u, taken) { // as by one that listens by both kinds of IP
+				u = append(u, taken)
+			}
 		}
 	}
 	return u, nil
@@ -273,18 +282,21 @@ func unpublishable(p Port, err error, by []string) Unfit {
 }
 
 func listen(ctx context.Context, p Port) error {
-	address := ":" + strconv.Itoa(int(p.Number))
+	kind, address := "4", ":"+strconv.Itoa(int(p.Number))
+	if p.Address.Is6() {
+		kind = "6"
+	}
 	if p.Address.IsValid() {
 		address = netip.AddrPortFrom(p.Address, p.Number).String()
 	}
 	if p.Protocol == "udp" {
-		c, err := new(net.ListenConfig).ListenPacket(ctx, "udp4", address)
+		c, err := new(net.ListenConfig).ListenPacket(ctx, "udp"+kind, address)
 		if err != nil {
 			return err
 		}
 		return c.Close()
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp4", address)
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp"+kind, address)
 	if err != nil {
 		return err
 	}

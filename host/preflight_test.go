@@ -120,6 +120,14 @@ func prefixes(texts ...string) (ps []netip.Prefix) {
 
 func TestPreflight(t *testing.T) {
 	tcp, udp := taken(t, "tcp"), taken(t, "udp")
+	both, err := net.Listen("tcp", "[::]:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = both.Close() }()
+	of := func(address string) Port {
+		return Port{netip.MustParseAddr(address), both.Addr().(*net.TCPAddr).AddrPort().Port(), "tcp"}
+	}
 	everywhere := tcp
 	everywhere.Address = netip.Addr{}
 	for name, test := range map[string]struct {
@@ -140,6 +148,15 @@ func TestPreflight(t *testing.T) {
 		"a subnet": {
 			Needs{Subnets: prefixes("10.1.0.0/16", "10.3.0.0/24"), InUse: prefixes("192.168.0.0/16", "10.1.2.0/24", "10.1.0.0/24")},
 			[]string{"subnet 10.1.0.0/16 overlaps 10.1.2.0/24"},
+		},
+		"a port by IPv6":           {Needs{Ports: []Port{of("::")}}, []string{"/tcp of the host"}},
+		"a port of one address":    {Needs{Ports: []Port{of("::1")}}, []string{"/tcp of the host"}},
+		"another's IPv6 address":   {Needs{Ports: []Port{of("2001:db8:5:6:7:8:9:a")}}, []string{"the host does not have address 2001:db8:5:6:7:8:9:a"}},
+		"both kinds, by one":       {Needs{Ports: []Port{of("0.0.0.0"), of("::")}}, []string{"/tcp of the host"}},
+		"IPv6's is another's port": {Needs{Ports: []Port{{netip.IPv6Unspecified(), tcp.Number, "tcp"}}}, nil},
+		"a subnet of IPv6": {
+			Needs{Subnets: prefixes("fd00:1::/64"), InUse: prefixes("10.0.0.0/8", "fd00:1::/48")},
+			[]string{"subnet fd00:1::/64 overlaps fd00:1::/48"},
 		},
 		"subnets beside each other": {Needs{Subnets: prefixes("10.1.0.0/24"), InUse: prefixes("10.1.1.0/24", "10.0.255.0/24")}, nil},
 		"everything at once": {

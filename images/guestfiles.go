@@ -78,6 +78,7 @@ func plainFiles(l topology.Lab, n topology.Node, guest string) []File {
 	}
 	files = append(files, clockFiles(l, n, guest)...)
 	files = append(files, httpsFiles(n, guest)...)
+	files = append(files, preferIPv4(n, guest)...)
 	if guest == GuestAlpine { // has no machine-id
 		return files
 	}
@@ -120,6 +121,7 @@ func networkFile(l topology.Lab, n topology.Node) []byte {
 		}
 		fmt.Fprintf(&b, "%s ip link set dev LINK mtu %d up\n", c.MAC, c.MTU)
 		fmt.Fprintf(&b, "%s ip address replace %s dev LINK\n", c.MAC, c.Address)
+		addIPv6(&b, c)
 		if c.Gateway.IsValid() {
 			fmt.Fprintf(&b, "%s ip route replace default via %s dev LINK\n", c.MAC, c.Gateway)
 		}
@@ -137,6 +139,9 @@ func networkFile(l topology.Lab, n topology.Node) []byte {
 		for _, s := range net.Subnets() { // measured traffic never takes another way
 			fmt.Fprintf(&b, "- ip route replace unreachable %s metric %d\n", s, lastResort)
 		}
+	}
+	if n.HasIPv6() {
+		finishIPv6(&b, l, n)
 	}
 	return b.Bytes()
 }

@@ -109,7 +109,10 @@ func (k Keys) knownHosts(which func(topology.Node) bool) ([]byte, error) {
 		names := []string{n.Name}
 		for _, e := range k.Lab.Hosts(n) {
 			if strings.HasPrefix(e.Names[0], n.Name+".") {
-				names = append(append(names, e.Names...), e.Address.String())
+				if e.Address.Is4() { // IPv6 has the same names
+					names = append(names, e.Names...)
+				}
+				names = append(names, e.Address.String())
 			}
 		}
 		fmt.Fprintf(&b, "%s %s", strings.Join(names, ","), ssh.MarshalAuthorizedKey(key))

@@ -164,6 +164,7 @@ func inUse(h *host.Host, lab string, marks Marks) ([]netip.Prefix, error) {
 			for _, n := range other.Networks {
 				if n.Gateway.IsValid() {
 					used = append(used, n.Subnets()...)
+					used = append(used, n.Subnets6()...)
 				}
 			}
 		}
@@ -208,6 +209,9 @@ func (b Build) needs(p Plan, marks Marks) (host.Needs, error) {
 		case networks.Segment:
 			if r.Network.Gateway.IsValid() {
 				n.Subnets = append(n.Subnets, r.Segment.Subnet)
+				if r.Segment.Subnet6.IsValid() {
+					n.Subnets = append(n.Subnets, r.Segment.Subnet6)
+				}
 			}
 			n.Links = append(n.Links, linksOf(r)...)
 		case domains.Machine:
@@ -219,8 +223,8 @@ func (b Build) needs(p Plan, marks Marks) (host.Needs, error) {
 		case images.Disk:
 			n.DiskBytes += overlayAtLeast
 		case networks.Publish:
-			for _, p := range publishes(b.Lab) {
-				n.Ports = append(n.Ports, host.Port{Address: p.HostAddress, Number: p.HostPort, Protocol: p.Protocol})
+			for _, node := range b.Lab.Nodes {
+				n.Ports = append(n.Ports, portsOf(node)...)
 			}
 		}
 	}
@@ -254,6 +258,20 @@ func (b Build) publishedElsewhere(marks Marks) host.Unfits {
 		}
 	}
 	return u
+}
+
+// portsOf are the ports of the host that a node's published ports take.
+func portsOf(n topology.Node) []host.Port {
+	var all []host.Port
+	for _, p := range n.Publish {
+		port := host.Port{Address: p.HostAddress, Number: p.HostPort, Protocol: p.Protocol}
+		all = append(all, port)
+		if !port.Address.IsValid() && n.HasIPv6() {
+			port.Address = netip.IPv6Unspecified()
+			all = append(all, port)
+		}
+	}
+	return all
 }
 
 func publishes(l topology.Lab) []topology.Publish {

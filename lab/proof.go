@@ -49,9 +49,16 @@ var packetSizes = []int{64, 576, 1200}
 // so whatever came twice before it has been seen when it is.
 const fenceSize = 64
 
+// The same of IPv6, whose header is longer by 20 bytes and whose least MTU is 1280
+// (RFC 8200): the shortest still holds a mark.
+var packetSizes6 = []int{fenceSize6, 576, 1280}
+
+const fenceSize6 = fenceSize + ip6UDPHeaders - ipUDPHeaders
+
 const (
-	ipUDPHeaders = 28 // bytes of IPv4 and UDP headers
-	frameHeader  = 14 // bytes of an Ethernet header
+	ipUDPHeaders  = 28 // bytes of IPv4 and UDP headers
+	ip6UDPHeaders = 48 // of IPv6 and UDP headers
+	frameHeader   = 14 // bytes of an Ethernet header
 )
 
 // How long the frames have to arrive everywhere once they were sent (s): far
@@ -273,12 +280,24 @@ mkdir -p %[1]s && cd %[1]s || exit
 [ -e pid ] && read -r old <pid && kill "$old" 2>/dev/null
 : >log >frames
 %[4]s
-dumpcap -q -f 'udp dst port %[3]d and udp[21:4] = 0x%[7]x'%[2]s %[6]s-a duration:300 -w frames </dev/null >log 2>&1 &
+dumpcap -q -f '%[3]s'%[2]s %[6]s-a duration:300 -w frames </dev/null >log 2>&1 &
 echo $! >pid
 until read -rd '' said <log; [[ $said = *File:* ]]; do
 	kill -0 $! 2>/dev/null || { cat log >&2; exit 1; }
 	pause
-done`, captureDir, links.String(), proofPort, pause, find.String(), end, e.nonce[:4])
+done`, captureDir, links.String(), e.filter(), pause, find.String(), end)
+}
+
+// filter is what captures take: datagrams to the proof's port whose mark begins like
+// this proof's. libpcap counts bytes of UDP only over IPv4; IPv6 is counted from its header.
+// Source: pcap-filter(7).
+func (e experiment) filter() string {
+	nonce := fmt.Sprintf("0x%x", e.nonce[:4])
+	marked := "udp[21:4] = " + nonce
+	if slices.ContainsFunc(e.flows, flow.six) {
+		marked = fmt.Sprintf("(%s or ip6[61:4] = %s)", marked, nonce)
+	}
+	return fmt.Sprintf("udp dst port %d and %s", proofPort, marked)
 }
 
 // pause is a shell function that waits without starting a process, which is what
@@ -293,8 +312,12 @@ func (e experiment) send(n topology.Node) string {
 			continue
 		}
 		for i, size := range f.sizes {
-			fmt.Fprintf(&s, "printf '%%-%ds' '%s' >frame && socat -u -b 65536 OPEN:frame UDP4-SENDTO:%s:%d,bind=%s || exit\n",
-				size-ipUDPHeaders, mark{k, i}.text(e.nonce), f.dst, proofPort, f.src)
+			headers, to := ipUDPHeaders, fmt.Sprintf("UDP4-SENDTO:%s:%d,bind=%s", f.dst, proofPort, f.src)
+			if f.six() {
+				headers, to = ip6UDPHeaders, fmt.Sprintf("'UDP6-SENDTO:[%s]:%d,bind=[%s]'", f.dst, proofPort, f.src)
+			}
+			fmt.Fprintf(&s, "printf '%%-%ds' '%s' >frame && socat -u -b 65536 OPEN:frame %s || exit\n",
+				size-headers, mark{k, i}.text(e.nonce), to)
 		}
 	}
 	if s.Len() == 0 {

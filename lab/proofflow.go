@@ -25,7 +25,7 @@ type place struct {
 
 // flowsOf pairs the nodes on either side of each network, both ways, so that every
 // node has a part; and then those of different networks that are reached through
-// nodes which forward.
+// nodes which forward. Where both have IPv6 they are paired by it too.
 func flowsOf(l topology.Lab) []flow {
 	var flows []flow
 	pair := func(a, b []topology.Node, on, other topology.Network) {
@@ -34,9 +34,11 @@ func flowsOf(l topology.Lab) []flow {
 		}
 		for i := range max(len(a), len(b)) {
 			x, y := a[i%len(a)], b[i%len(b)]
-			there, back := newFlow(l, on, x, other, y), newFlow(l, other, y, on, x)
-			if there.path != nil && back.path != nil {
-				flows = append(flows, there, back)
+			for _, kind := range []func(topology.NIC) netip.Prefix{address4, address6} {
+				there, back := newFlow(l, on, x, other, y, kind), newFlow(l, other, y, on, x, kind)
+				if there.path != nil && back.path != nil {
+					flows = append(flows, there, back)
+				}
 			}
 		}
 	}
@@ -79,26 +81,46 @@ func endsOf(l topology.Lab, n, but topology.Network) []topology.Node {
 	return ends
 }
 
-// newFlow is from a node on one network to a node on the same or another; without a
-// path where none leads there.
-func newFlow(l topology.Lab, n topology.Network, from topology.Node, on topology.Network, to topology.Node) flow {
+// The kinds of IP that a flow can take, by the address that a NIC has of it.
+func address4(c topology.NIC) netip.Prefix { return c.Address }
+func address6(c topology.NIC) netip.Prefix { return c.Address6 }
+
+// newFlow is from a node on one network to a node on the same or another, by one kind
+// of IP; without a path where none leads there, or none that begins on that network.
+func newFlow(l topology.Lab, n topology.Network, from topology.Node, on topology.Network, to topology.Node, address func(topology.NIC) netip.Prefix) flow {
 	src, _ := from.NIC(n.Name)
 	dst, _ := to.NIC(on.Name)
-	f := flow{from: from, to: to, network: n, src: src.Address.Addr(), dst: dst.Address.Addr()}
+	f := flow{from: from, to: to, network: n, src: address(src).Addr(), dst: address(dst).Addr()}
+	if !f.src.IsValid() || !f.dst.IsValid() {
+		return f
+	}
 	f.path = pathOf(l, from, f.dst)
 	mtu := n.MTU
 	for _, p := range f.path {
 		node, _ := l.Node(p.node)
 		mtu = min(mtu, node.NICs[p.nic].MTU)
 	}
-	for _, s := range packetSizes {
-		if s < mtu {
-			f.sizes = append(f.sizes, s)
-		}
-	}
-	f.sizes = append(f.sizes, mtu, fenceSize)
+	f.sizes = sizesOf(f.src, mtu)
 	return f
 }
+
+// sizesOf are the lengths of a flow's IP packets on a path that carries mtu.
+func sizesOf(src netip.Addr, mtu int) []int {
+	all, fence := packetSizes, fenceSize
+	if src.Is6() {
+		all, fence = packetSizes6, fenceSize6
+	}
+	var sizes []int
+	for _, s := range all {
+		if s < mtu {
+			sizes = append(sizes, s)
+		}
+	}
+	return append(sizes, mtu, fence)
+}
+
+// six says whether the flow's packets are IPv6.
+func (f flow) six() bool { return f.src.Is6() }
 
 // pathOf are the NICs that packets pass from a node to an address on a network with
 // sides; nil where no route leads there.
@@ -126,7 +148,8 @@ func pathOf(l topology.Lab, from topology.Node, to netip.Addr) []place {
 // stepTo is the NIC by which a node sends to an address, and whom it sends to; -1 where it cannot.
 func stepTo(n topology.Node, to netip.Addr) (nic int, via netip.Addr) {
 	for i, c := range n.NICs {
-		if c.Side != "" && c.Mirror == "" && c.Address.Masked().Contains(to) {
+		on := func(a netip.Prefix) bool { return a.Masked().Contains(to) }
+		if c.Side != "" && c.Mirror == "" && slices.ContainsFunc(c.Addresses(), on) {
 			return i, to
 		}
 	}
@@ -140,14 +163,18 @@ func stepTo(n topology.Node, to netip.Addr) (nic int, via netip.Addr) {
 }
 
 func hasAddress(n topology.Node, a netip.Addr) bool {
-	return slices.ContainsFunc(n.NICs, func(c topology.NIC) bool { return c.Mirror == "" && c.Address.Addr() == a })
+	return slices.ContainsFunc(n.NICs, func(c topology.NIC) bool { return bears(c, a) })
+}
+
+func bears(c topology.NIC, a netip.Addr) bool {
+	return slices.ContainsFunc(c.Addresses(), func(has netip.Prefix) bool { return has.Addr() == a })
 }
 
 // whoHas is the node whose NIC has that address.
 func whoHas(l topology.Lab, a netip.Addr) (n topology.Node, nic int) {
 	for _, n := range l.Nodes {
 		for i, c := range n.NICs {
-			if c.Address.IsValid() && c.Address.Addr() == a {
+			if bears(c, a) {
 				return n, i
 			}
 		}

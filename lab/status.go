@@ -57,10 +57,11 @@ type NICStatus struct {
 	Side      string `json:"side,omitempty"`
 	MAC       string `json:"mac"`
 	Address   string `json:"address,omitempty"` // with its prefix length
-	Link      string `json:"link"`              // the host's device; "" on a PCI device
-	Mirror    string `json:"mirror,omitempty"`  // the node whose NIC is copied into it
-	Kind      string `json:"kind"`              // virtio, function (a whole PCI NIC), vf or macvtap
-	Device    string `json:"device,omitempty"`  // the PCI address, or the NIC under a macvtap
+	Address6  string `json:"address6,omitempty"`
+	Link      string `json:"link"`             // the host's device; "" on a PCI device
+	Mirror    string `json:"mirror,omitempty"` // the node whose NIC is copied into it
+	Kind      string `json:"kind"`             // virtio, function (a whole PCI NIC), vf or macvtap
+	Device    string `json:"device,omitempty"` // the PCI address, or the NIC under a macvtap
 	Offloads  bool   `json:"offloads"`
 	MTU       int    `json:"mtu"`
 	HostState string `json:"hostState"` // absent, down, or up: the host's device; of a PCI device its driver
@@ -72,7 +73,9 @@ type NICStatus struct {
 type NetworkStatus struct {
 	Name      string          `json:"name"`
 	Subnet    string          `json:"subnet,omitempty"`  // where each side has its own it stands there
+	Subnet6   string          `json:"subnet6,omitempty"` // the same of IPv6
 	Gateway   string          `json:"gateway,omitempty"` // the host's address on it
+	Gateway6  string          `json:"gateway6,omitempty"`
 	Uplink    string          `json:"uplink,omitempty"`
 	UnderTest string          `json:"underTest,omitempty"` // what joins its sides: wire, node or external
 	Router    string          `json:"router,omitempty"`    // that node
@@ -87,6 +90,8 @@ type SegmentStatus struct {
 	Object string `json:"object,omitempty"` // libvirt's name; "" on a bridge that is the host's own
 	Bridge string `json:"bridge"`
 	State  string `json:"state"`
+	// Subnet6 is absent where the network has no IPv6.
+	Subnet6 string `json:"subnet6,omitempty"`
 }
 
 // MirrorStatus is one mirror and what it has copied.
@@ -195,12 +200,22 @@ func (b Build) networkStatus(states map[string]string) []NetworkStatus {
 		if n.Gateway.IsValid() {
 			ns.Gateway = n.Gateway.String()
 		}
+		if n.Gateway6.IsValid() {
+			ns.Gateway6 = n.Gateway6.String()
+		}
+		if six := n.Subnets6(); len(six) == 1 {
+			ns.Subnet6 = six[0].String()
+		}
 		for _, s := range n.Segments {
 			state := states[networks.Segment{On: b.On, Network: n, Segment: s, Tag: b.Tag}.String()]
 			if s.Existing {
 				state = bridgeState(s.Bridge)
 			}
-			ns.Segments = append(ns.Segments, SegmentStatus{s.Side, s.Subnet.String(), s.Object, s.Bridge, state})
+			ss := SegmentStatus{Side: s.Side, Subnet: s.Subnet.String(), Object: s.Object, Bridge: s.Bridge, State: state}
+			if s.Subnet6.IsValid() {
+				ss.Subnet6 = s.Subnet6.String()
+			}
+			ns.Segments = append(ns.Segments, ss)
 		}
 		all = append(all, ns)
 	}
@@ -259,6 +274,9 @@ func (b Build) nicStatus(c topology.NIC) NICStatus {
 	}
 	if c.Address.IsValid() {
 		s.Address = c.Address.String()
+	}
+	if c.Address6.IsValid() {
+		s.Address6 = c.Address6.String()
 	}
 	if c.Host.PCI != "" {
 		if p, err := b.On.PCI(c.Host.PCI); err == nil {

@@ -92,7 +92,7 @@ func judgeBridged(v4, v6 forwarding, jumps, routed bool) host.Check {
 	}
 	if v6.drops && v6.calls && !v6.labs {
 		c.Warn("the host's firewall drops IPv6 frames on a lab's bridges: bridge-nf-call-ip6tables is on, and the policy of ip6tables' FORWARD is DROP",
-			"labctl's own proof is IPv4 and passes, while IPv6 flows of yours would be lost on the way",
+			"in a lab without subnet6: labctl's own proof is IPv4 and passes, while IPv6 flows of yours would be lost on the way",
 			rules6+aside+"ip6tables=0")
 	}
 	return c

@@ -38,7 +38,7 @@ var probes = []probe{
 	{"clsact", "sch_ingress", whyMirror, tryClsact, false},
 	{"u32", "cls_u32 or cls_matchall", whyMirror, tryFilter, false},
 	{"mirred", "act_mirred", whyMirror, tryMirror, false},
-	{"nft", "nf_tables, nft_chain_nat, nft_ct, nft_masq and nft_fib_ipv4", "a lab's firewall and its published ports are one table of it", tryTable, false},
+	{"nft", "nf_tables, nft_chain_nat, nft_ct, nft_masq, nft_fib_ipv4 and, for IPv6, nft_fib_ipv6", "a lab's firewall and its published ports are a table of it, and one more where it has IPv6", tryTable, false},
 	{"netem", shape.Module("netem"), whyShape, tryShape("netem"), false},
 	{"tbf", shape.Module("tbf"), whyShape, tryShape("tbf"), false},
 	{"fq_codel", shape.Module("fq_codel"), whyShape, tryShape("fq_codel"), false},
@@ -179,11 +179,11 @@ func tryMirror(p *probed) error {
 }
 
 func tryTable(p *probed) error {
-	chains, err := Publish{Lab: p.lab}.chains()
+	tables, err := Publish{Lab: p.lab}.tables()
 	if err != nil {
 		return err
 	}
-	return writeTable(topology.TableName(p.lab.Name), chains)
+	return writeTables(topology.TableName(p.lab.Name), tables)
 }
 
 // tryShape tries a kind of queueing discipline where the file asks for it.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -61,15 +62,29 @@ func linkName(key expr.MetaKey, op expr.CmpOp, link string) rule {
 	return rule{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Op: op, Register: 1, Data: name}}
 }
 
-func saddr(p netip.Prefix) rule    { return address(12, expr.CmpOpEq, p) }
-func notSaddr(p netip.Prefix) rule { return address(12, expr.CmpOpNeq, p) }
-func daddr(p netip.Prefix) rule    { return address(16, expr.CmpOpEq, p) }
+func saddr(p netip.Prefix) rule    { return address(source, expr.CmpOpEq, p) }
+func notSaddr(p netip.Prefix) rule { return address(source, expr.CmpOpNeq, p) }
+func daddr(p netip.Prefix) rule    { return address(destination, expr.CmpOpEq, p) }
+func notDaddr(p netip.Prefix) rule { return address(destination, expr.CmpOpNeq, p) }
 
-// address compares the IPv4 address at an offset into the header.
-func address(offset uint32, op expr.CmpOp, p netip.Prefix) rule {
+// end is whose address in a header it is.
+type end int
+
+const (
+	source end = iota
+	destination
+)
+
+// address compares an address in the header of its kind of IP (RFC 791, RFC 8200).
+func address(of end, op expr.CmpOp, p netip.Prefix) rule {
+	offset, length := uint32(12), uint32(4)
+	if p.Addr().Is6() {
+		offset, length = 8, 16
+	}
+	offset += uint32(of) * length
 	return rule{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4},
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: mask(p.Bits()), Xor: make([]byte, 4)},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: length},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: length, Mask: mask(p.Bits(), int(length)), Xor: make([]byte, length)},
 		&expr.Cmp{Op: op, Register: 1, Data: p.Masked().Addr().AsSlice()},
 	}
 }
@@ -92,11 +107,15 @@ func dport(port uint16) rule {
 // dnat leads to an address and port. All is given that the kernel fills in, to
 // compare with what it lists.
 func dnat(to netip.Addr, port uint16) rule {
+	family := uint32(unix.NFPROTO_IPV4)
+	if to.Is6() {
+		family = unix.NFPROTO_IPV6
+	}
 	return rule{
 		&expr.Immediate{Register: 1, Data: to.AsSlice()},
 		&expr.Immediate{Register: 2, Data: binaryutil.BigEndian.PutUint16(port)},
 		&expr.NAT{
-			Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, Specified: true,
+			Type: expr.NATTypeDestNAT, Family: family, Specified: true,
 			RegAddrMin: 1, RegAddrMax: 1, RegProtoMin: 2, RegProtoMax: 2,
 		},
 	}
@@ -116,68 +135,114 @@ func ct(key expr.CtKey, bits uint32) rule {
 	}
 }
 
-func mask(bits int) []byte {
-	return binaryutil.BigEndian.PutUint32(^uint32(0) << (32 - bits))
+func mask(bits, length int) []byte { return net.CIDRMask(bits, 8*length) }
+
+// table is the chains of a lab's table of one family. The tables of a lab have one name.
+type table struct {
+	family nftables.TableFamily
+	chains []chain
 }
 
-// writeTable replaces the table of that name, or makes it, in one transaction.
-func writeTable(name string, chains []chain) error {
+// families are those that a lab may have a table of.
+var families = []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyIPv6}
+
+// tablesOf are the host's tables of those families.
+func tablesOf(c *nftables.Conn) ([]*nftables.Table, error) {
+	var all []*nftables.Table
+	for _, family := range families {
+		some, err := c.ListTablesOfFamily(family)
+		if err != nil {
+			return nil, fmt.Errorf("list nftables: %w", err)
+		}
+		all = append(all, some...)
+	}
+	return all, nil
+}
+
+// writeTables puts these in the place of the tables of that name, in one transaction.
+func writeTables(name string, tables []table) error {
 	c, err := nftables.New()
 	if err != nil {
 		return err
 	}
-	table := &nftables.Table{Name: name, Family: nftables.TableFamilyIPv4}
-	c.AddTable(table) // else removing it fails where there is none
-	c.DelTable(table)
-	c.AddTable(table)
-	for _, ch := range chains {
-		base := c.AddChain(&nftables.Chain{
-			Name: ch.name, Table: table, Type: ch.kind, Hooknum: ch.hook, Priority: ch.priority, Policy: &ch.policy,
-		})
-		for _, r := range ch.rules {
-			c.AddRule(&nftables.Rule{Table: table, Chain: base, Exprs: r})
+	if err := deleteTables(c, name); err != nil {
+		return err
+	}
+	for _, t := range tables {
+		in := c.AddTable(&nftables.Table{Name: name, Family: t.family})
+		for _, ch := range t.chains {
+			base := c.AddChain(&nftables.Chain{
+				Name: ch.name, Table: in, Type: ch.kind, Hooknum: ch.hook, Priority: ch.priority, Policy: &ch.policy,
+			})
+			for _, r := range ch.rules {
+				c.AddRule(&nftables.Rule{Table: in, Chain: base, Exprs: r})
+			}
 		}
 	}
 	return c.Flush()
 }
 
-// removeTable removes the table of that name; none is not an error.
-func removeTable(name string) error {
+// removeTables removes the tables of that name; none is not an error.
+func removeTables(name string) error {
 	c, err := nftables.New()
 	if err != nil {
 		return err
 	}
-	table := &nftables.Table{Name: name, Family: nftables.TableFamilyIPv4}
-	c.AddTable(table)
-	c.DelTable(table)
+	if err := deleteTables(c, name); err != nil {
+		return err
+	}
 	return c.Flush()
 }
 
-// readTable is the table of that name as the kernel has it; false where there is none.
-func readTable(name string) ([]chain, bool, error) {
+// deleteTables adds to a transaction that the tables of that name go.
+func deleteTables(c *nftables.Conn, name string) error {
+	there, err := tablesOf(c)
+	for _, t := range there {
+		if t.Name == name {
+			c.AddTable(t) // else removing it fails where it went meanwhile
+			c.DelTable(t)
+		}
+	}
+	return err
+}
+
+// readTables are the tables of that name as the kernel has them.
+func readTables(name string) ([]table, error) {
 	c, err := nftables.New()
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	tables, err := c.ListTablesOfFamily(nftables.TableFamilyIPv4)
+	there, err := tablesOf(c)
 	if err != nil {
-		return nil, false, fmt.Errorf("list nftables: %w", err)
+		return nil, err
 	}
-	if !slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == name }) {
-		return nil, false, nil
+	var tables []table
+	for _, t := range there {
+		if t.Name != name {
+			continue
+		}
+		chains, err := readChains(c, t)
+		if err != nil {
+			return nil, err
+		}
+		tables = append(tables, table{t.Family, chains})
 	}
-	all, err := c.ListChainsOfTableFamily(nftables.TableFamilyIPv4)
+	return tables, nil
+}
+
+func readChains(c *nftables.Conn, in *nftables.Table) ([]chain, error) {
+	all, err := c.ListChainsOfTableFamily(in.Family)
 	if err != nil {
-		return nil, false, fmt.Errorf("list chains: %w", err)
+		return nil, fmt.Errorf("list chains: %w", err)
 	}
 	var chains []chain
 	for _, ch := range all {
-		if ch.Table.Name != name {
+		if ch.Table.Name != in.Name {
 			continue
 		}
 		rules, err := c.GetRules(ch.Table, ch)
 		if err != nil {
-			return nil, false, fmt.Errorf("list rules of chain %s: %w", ch.Name, err)
+			return nil, fmt.Errorf("list rules of chain %s: %w", ch.Name, err)
 		}
 		have := chain{name: ch.Name, kind: ch.Type, hook: ch.Hooknum, priority: ch.Priority}
 		if ch.Policy != nil {
@@ -188,7 +253,12 @@ func readTable(name string) ([]chain, bool, error) {
 		}
 		chains = append(chains, have)
 	}
-	return chains, true, nil
+	return chains, nil
+}
+
+// sameTables says whether both are of the same families and say the same.
+func sameTables(a, b []table) bool {
+	return slices.EqualFunc(a, b, func(a, b table) bool { return a.family == b.family && sameChains(a.chains, b.chains) })
 }
 
 // sameChains says whether both say the same, in whatever order the chains come.

@@ -48,9 +48,13 @@ func removeRulesOn(bridge string) error {
 	if err != nil {
 		return err
 	}
-	chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyIPv4)
-	if err != nil {
-		return fmt.Errorf("list chains: %w", err)
+	var chains []*nftables.Chain
+	for _, family := range families {
+		some, err := c.ListChainsOfTableFamily(family)
+		if err != nil {
+			return fmt.Errorf("list chains: %w", err)
+		}
+		chains = append(chains, some...)
 	}
 	found := false
 	for _, ch := range chains {

@@ -19,7 +19,8 @@ import (
 
 // Publish is what passes between a lab and the outside: its published ports lead
 // in, its nat networks lead out, and nothing else does. It is one nftables
-// table, and the host's own way through 127.0.0.1.
+// table, one more of the same rules where the lab has IPv6, and the host's own way
+// through 127.0.0.1.
 type Publish struct {
 	Lab topology.Lab
 }
@@ -29,12 +30,12 @@ func (p Publish) String() string { return "publish/" + p.Lab.Name }
 
 // State is Partial where the host's rules are not those wanted.
 func (p Publish) State(context.Context) (host.State, error) {
-	have, there, err := readTable(topology.TableName(p.Lab.Name))
-	if err != nil || !there {
+	have, err := readTables(topology.TableName(p.Lab.Name))
+	if err != nil || len(have) == 0 {
 		return host.Absent, err
 	}
-	want, err := p.chains()
-	if err != nil || !sameChains(have, want) {
+	want, err := p.tables()
+	if err != nil || !sameTables(have, want) {
 		return host.Partial, err
 	}
 	for _, bridge := range p.published() {
@@ -49,14 +50,14 @@ func (p Publish) State(context.Context) (host.State, error) {
 	return host.Present, nil
 }
 
-// Create replaces the table in one transaction. The bridges of networks with
+// Create replaces the tables in one transaction. The bridges of networks with
 // published ports must be there.
 func (p Publish) Create(context.Context) error {
-	chains, err := p.chains()
+	tables, err := p.tables()
 	if err != nil {
 		return err
 	}
-	if err := writeTable(topology.TableName(p.Lab.Name), chains); err != nil {
+	if err := writeTables(topology.TableName(p.Lab.Name), tables); err != nil {
 		return fmt.Errorf("write table %s: %w", topology.TableName(p.Lab.Name), err)
 	}
 	// After the table, which keeps the nodes from using it.
@@ -68,7 +69,7 @@ func (p Publish) Create(context.Context) error {
 	return nil
 }
 
-// Destroy removes the table, past errors. It needs no more of the lab than its name.
+// Destroy removes the tables, past errors. It needs no more of the lab than its name.
 func (p Publish) Destroy(context.Context) error {
 	var errs []error
 	for _, bridge := range p.published() {
@@ -77,7 +78,7 @@ func (p Publish) Destroy(context.Context) error {
 			errs = append(errs, fmt.Errorf("close the way from 127.0.0.1: %w", err))
 		}
 	}
-	if err := removeTable(topology.TableName(p.Lab.Name)); err != nil {
+	if err := removeTables(topology.TableName(p.Lab.Name)); err != nil {
 		errs = append(errs, fmt.Errorf("remove table %s: %w", topology.TableName(p.Lab.Name), err))
 	}
 	return errors.Join(errs...)
@@ -90,35 +91,55 @@ type port struct {
 	bridge string
 }
 
-// ports are the published ports of the nodes that a nat network connects with the host.
-func (p Publish) ports() []port {
+// ports are the published ports of the nodes that a nat network connects with the host
+// by that kind of IP.
+func (p Publish) ports(k kind) []port {
 	var ports []port
 	for _, node := range p.Lab.Nodes {
 		i := slices.IndexFunc(node.NICs, func(c topology.NIC) bool {
 			n, ok := p.Lab.Network(c.Network)
-			return ok && n.Uplink == topology.UplinkNAT && c.Mirror == ""
+			return ok && n.Uplink == topology.UplinkNAT && k.address(c).IsValid()
 		})
 		if i < 0 {
 			continue
 		}
 		for _, pub := range node.Publish {
-			ports = append(ports, port{pub, node.NICs[i].Address.Addr(), node.NICs[i].Bridge})
+			if !pub.HostAddress.IsValid() || k.is(pub.HostAddress) {
+				ports = append(ports, port{pub, k.address(node.NICs[i]).Addr(), node.NICs[i].Bridge})
+			}
 		}
 	}
 	return ports
 }
 
-// published are the bridges that published ports lead to, each once.
+// published are the bridges that published ports lead to by IPv4, each once.
 func (p Publish) published() []string {
 	var bridges []string
-	for _, port := range p.ports() {
+	for _, port := range p.ports(ipv4) {
 		bridges = append(bridges, port.bridge)
 	}
 	slices.Sort(bridges)
 	return slices.Compact(bridges)
 }
 
-// chains are the rules wanted. On a bridge that is the host's own there are none: it
+// tables are those wanted: that of IPv6 only where the lab has it anywhere.
+func (p Publish) tables() ([]table, error) {
+	kinds := []kind{ipv4}
+	if slices.ContainsFunc(p.Lab.Networks, func(n topology.Network) bool { return len(ipv6.subnets(n)) > 0 }) {
+		kinds = append(kinds, ipv6)
+	}
+	var tables []table
+	for _, k := range kinds {
+		chains, err := p.chains(k)
+		if err != nil {
+			return nil, err
+		}
+		tables = append(tables, table{k.family, chains})
+	}
+	return tables, nil
+}
+
+// chains are the rules wanted of one kind of IP. On a bridge that is the host's own there are none: it
 // has its own rules.
 //
 //	guard        nodes do not reach the host's loopback, which published ports open; where
@@ -134,7 +155,10 @@ func (p Publish) published() []string {
 //	silence      the host says nothing of its own on sides: its bridges would report on IGMP,
 //	             and its macvtaps look for IPv6 neighbours
 //	postrouting  nodes go out behind the host's address; replies come back through the host
-func (p Publish) chains() ([]chain, error) {
+//
+// IPv6 has its neighbours asked and answered by packets of its own, from link-local
+// addresses too: these pass, and no others from there.
+func (p Publish) chains(k kind) ([]chain, error) {
 	guard := filterChain("guard", nftables.ChainHookPrerouting, beforeDefrag)
 	input := filterChain("input", nftables.ChainHookInput, beforeFilter)
 	forward := filterChain("forward", nftables.ChainHookForward, beforeFilter)
@@ -143,7 +167,6 @@ func (p Publish) chains() ([]chain, error) {
 	output := natChain("output", nftables.ChainHookOutput, nftables.ChainPriorityNATDest)
 	postrouting := natChain("postrouting", nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
 
-	loopback := netip.MustParsePrefix("127.0.0.0/8")
 	for _, n := range p.Lab.Networks {
 		for _, s := range n.Segments {
 			if s.Existing {
@@ -151,11 +174,17 @@ func (p Publish) chains() ([]chain, error) {
 			}
 			from, notFrom := iif(expr.CmpOpEq, s.Bridge), iif(expr.CmpOpNeq, s.Bridge)
 			to, notTo := oif(expr.CmpOpEq, s.Bridge), oif(expr.CmpOpNeq, s.Bridge)
-			if n.Gateway.IsValid() {
-				gateway := netip.PrefixFrom(n.Gateway, n.Gateway.BitLen())
-				guard.add(from, daddr(loopback), drop)
+			subnet := k.subnet(s)
+			if gateway := k.gateway(n); gateway.IsValid() {
+				gateway := netip.PrefixFrom(gateway, gateway.BitLen())
+				if k.loopback.IsValid() {
+					guard.add(from, daddr(k.loopback), drop)
+				}
 				input.add(notFrom, iif(expr.CmpOpNeq, "lo"), daddr(gateway), drop)
-				input.add(from, notSaddr(s.Subnet), drop)
+				if k.neighbours.IsValid() {
+					input.add(from, saddr(k.neighbours), icmp6, accept)
+				}
+				input.add(from, notSaddr(subnet), drop)
 				prerouting.add(notFrom, daddr(gateway), accept)
 			}
 			if n.Sided() {
@@ -164,17 +193,20 @@ func (p Publish) chains() ([]chain, error) {
 				input.add(from, drop)
 			}
 			forward.add(from, to, accept)
-			if n.Uplink != topology.UplinkNAT {
+			if !n.Sided() && !subnet.IsValid() { // the network has IPv4 alone
+				input.add(from, drop)
+			}
+			if n.Uplink != topology.UplinkNAT || !subnet.IsValid() {
 				forward.add(from, drop)
 				forward.add(to, drop)
 				continue
 			}
-			forward.add(from, notSaddr(s.Subnet), drop)
+			forward.add(from, notSaddr(subnet), drop)
 			forward.add(to, established, accept)
 			forward.add(to, translated, accept)
 			forward.add(to, drop)
-			postrouting.add(saddr(s.Subnet), notTo, masquerade)
-			postrouting.add(saddr(s.Subnet), to, translated, masquerade)
+			postrouting.add(saddr(subnet), notTo, masquerade)
+			postrouting.add(saddr(subnet), to, translated, masquerade)
 			postrouting.add(to, translated, saddrLocal, masquerade)
 		}
 	}
@@ -189,8 +221,8 @@ func (p Publish) chains() ([]chain, error) {
 			}
 		}
 	}
-	for _, port := range p.ports() {
-		match, err := addressed(port.Publish)
+	for _, port := range p.ports(k) {
+		match, err := k.addressed(port.Publish)
 		if err != nil {
 			return nil, err
 		}
@@ -201,14 +233,17 @@ func (p Publish) chains() ([]chain, error) {
 }
 
 // addressed matches what is sent to a published port of the host.
-func addressed(pub topology.Publish) (rule, error) {
+func (k kind) addressed(pub topology.Publish) (rule, error) {
 	protocol, err := l4proto(pub.Protocol)
 	if err != nil {
 		return nil, err
 	}
 	match := slices.Concat(daddrLocal, protocol, dport(pub.HostPort))
 	if pub.HostAddress.IsValid() {
-		match = slices.Concat(daddr(netip.PrefixFrom(pub.HostAddress, pub.HostAddress.BitLen())), match)
+		return slices.Concat(daddr(netip.PrefixFrom(pub.HostAddress, pub.HostAddress.BitLen())), match), nil
+	}
+	for _, p := range k.unpublished {
+		match = slices.Concat(notDaddr(p), match)
 	}
 	return match, nil
 }

@@ -26,7 +26,7 @@ func TestPublishSilencesMacvtaps(t *testing.T) {
 	l.Nodes[0].NICs = append(l.Nodes[0].NICs,
 		topology.NIC{Network: "test", Kind: topology.KindMacvtap, Link: "lctmacvtap"},
 		topology.NIC{Network: "test", Kind: topology.KindVirtio, Link: "lctvirtio"})
-	chains, err := Publish{l}.chains()
+	chains, err := Publish{l}.chains(ipv4)
 	must(t, err)
 	silent := func(link string) bool {
 		want := slices.Concat(oif(expr.CmpOpEq, link), drop)
@@ -43,7 +43,7 @@ func TestPublishSilencesMacvtaps(t *testing.T) {
 func TestPublishTakesNothingFromCaptures(t *testing.T) {
 	l := demo("trafic", "10.7")
 	l.Nodes[0].NICs = append(l.Nodes[0].NICs, topology.NIC{Network: "test", Kind: topology.KindVirtio, Link: "lctcapture", Mirror: "influxdb"})
-	chains, err := Publish{l}.chains()
+	chains, err := Publish{l}.chains(ipv4)
 	must(t, err)
 	want := slices.Concat(iif(expr.CmpOpEq, "lctcapture"), drop)
 	for _, name := range []string{"input", "forward"} {
@@ -61,7 +61,7 @@ func TestPublishLetsNodesForward(t *testing.T) {
 	test := &l.Networks[2]
 	test.Under, test.Router, test.Wire = topology.UnderNode, "tshark", nil
 	test.Segments[1].Subnet = netip.MustParsePrefix("10.7.4.0/24")
-	chains, err := Publish{l}.chains()
+	chains, err := Publish{l}.chains(ipv4)
 	must(t, err)
 	i := slices.IndexFunc(chains, func(c chain) bool { return c.name == "forward" })
 	for _, s := range test.Segments {

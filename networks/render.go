@@ -42,5 +42,12 @@ func Render(n topology.Network, s topology.Segment, tag host.Tag) (*libvirtxml.N
 			Prefix:  uint(s.Subnet.Bits()),
 		}}
 	}
+	if n.Gateway6.IsValid() { // and libvirt announces it to nobody: that would be dnsmasq's part
+		x.IPs = append(x.IPs, libvirtxml.NetworkIP{
+			Address: n.Gateway6.String(),
+			Family:  "ipv6",
+			Prefix:  uint(s.Subnet6.Bits()),
+		})
+	}
 	return x, nil
 }

@@ -86,7 +86,7 @@ func in(station string, do func() error) error {
 func serve(t *testing.T, station, network, address string) {
 	t.Helper()
 	must(t, in(station, func() error {
-		if network == "udp" {
+		if strings.HasPrefix(network, "udp") {
 			c, err := net.ListenPacket(network, address)
 			if err != nil {
 				return err
@@ -98,7 +98,7 @@ func serve(t *testing.T, station, network, address string) {
 					if err != nil {
 						return
 					}
-					_, _ = fmt.Fprintf(packetWriter{c, from}, "%s to %s", station, host4(from))
+					_, _ = fmt.Fprintf(packetWriter{c, from}, "%s to %s", station, hostOf(from))
 				}
 			}()
 			return nil
@@ -114,7 +114,7 @@ func serve(t *testing.T, station, network, address string) {
 				if err != nil {
 					return
 				}
-				_, _ = fmt.Fprintf(c, "%s to %s", station, host4(c.RemoteAddr()))
+				_, _ = fmt.Fprintf(c, "%s to %s", station, hostOf(c.RemoteAddr()))
 				_ = c.Close()
 			}
 		}()
@@ -129,8 +129,8 @@ type packetWriter struct {
 
 func (w packetWriter) Write(b []byte) (int, error) { return w.WriteTo(b, w.to) }
 
-func host4(a net.Addr) string {
-	host, _, _ := strings.Cut(a.String(), ":")
+func hostOf(a net.Addr) string {
+	host, _, _ := net.SplitHostPort(a.String())
 	return host
 }
 
@@ -144,7 +144,7 @@ func ask(station, network, address string, wait time.Duration) string {
 		}
 		defer func() { _ = c.Close() }()
 		_ = c.SetDeadline(time.Now().Add(wait))
-		if network == "udp" {
+		if strings.HasPrefix(network, "udp") {
 			if _, err := c.Write([]byte("?")); err != nil {
 				return err
 			}

@@ -40,9 +40,9 @@ func TablesOf() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	tables, err := c.ListTablesOfFamily(nftables.TableFamilyIPv4)
+	tables, err := tablesOf(c)
 	if err != nil {
-		return nil, fmt.Errorf("list nftables: %w", err)
+		return nil, err
 	}
 	var labs []string
 	for _, t := range tables {
@@ -50,7 +50,8 @@ func TablesOf() ([]string, error) {
 			labs = append(labs, lab)
 		}
 	}
-	return labs, nil
+	slices.Sort(labs)
+	return slices.Compact(labs), nil
 }
 
 // LinksOf are the names of the links that a lab has on the host, taps included.

@@ -54,6 +54,9 @@ var rules = []rule{
 	{"mtu", eachNetwork(mtu)},
 	{"subnet", eachSubnet(subnet)},
 	{"subnet-size", eachSubnet(subnetSize)},
+	{"subnets6", eachNetwork(sideSubnets6)},
+	{"subnet6", eachSubnet6(subnet6)},
+	{"mtu6", eachNetwork(mtu6)},
 	{"subnets-overlap", overlaps},
 
 	{"no-nodes", noNodes},
@@ -64,6 +67,7 @@ var rules = []rule{
 	{"publish", eachNode(publish)},
 	{"publish-twice", publishedTwice},
 	{"publish-unreachable", eachNode(publishUnreachable)},
+	{"publish6-unreachable", eachNode(publishUnreachable6)},
 
 	{"no-nics", eachNode(noNICs)},
 	{"nic-kind", eachNIC(nicKind)},
@@ -72,6 +76,8 @@ var rules = []rule{
 	{"nic-side", eachNIC(nicSide)},
 	{"address", eachNIC(nicAddress)},
 	{"address-twice", eachSubnet(addressTwice)},
+	{"address6", eachNIC(nicAddress6)},
+	{"address6-twice", eachSubnet6(addressTwice)},
 	{"of-the-site", eachNetwork(ofTheSite)},
 	{"mirror", eachNIC(mirror)},
 	{"mirror-twice", eachNode(mirrorTwice)},
@@ -106,6 +112,14 @@ func eachSubnet(check func(*checker, *draftSubnet)) func(*checker) {
 	})
 }
 
+func eachSubnet6(check func(*checker, *draftSubnet)) func(*checker) {
+	return eachNetwork(func(c *checker, n *draftNetwork) {
+		for _, s := range n.subnets6 {
+			check(c, s)
+		}
+	})
+}
+
 func eachImage(check func(c *checker, name string, i ImageSpec)) func(*checker) {
 	return func(c *checker) {
 		for _, name := range slices.Sorted(maps.Keys(c.Images)) {
@@ -131,11 +145,6 @@ func eachNIC(check func(*checker, *draftNIC)) func(*checker) {
 			check(c, nic)
 		}
 	})
-}
-
-// later reports a part of the file which labctl reads and cannot do yet.
-func (c *checker) later(p path, what, instead string) {
-	c.problem(p, what+" is not yet supported", instead)
 }
 
 // oneOf reports a word that is not among those expected; left out is fine.

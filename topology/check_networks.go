@@ -155,7 +155,7 @@ func subnet(c *checker, n *draftSubnet) {
 	case !s.IsValid():
 		c.problem(p, is, example)
 	case !s.Addr().Is4():
-		c.later(p, "IPv6 ("+is+")", example)
+		c.problem(p, is+", which is IPv6", fmt.Sprintf("%s; IPv6 is beside it, in %v6:", example, p[2]))
 	case s != s.Masked():
 		c.problem(p, fmt.Sprintf("%s, an address inside a subnet", is), fmt.Sprintf("did you mean %s?", s.Masked()))
 	case s.Bits() < 8:
@@ -179,6 +179,9 @@ var special = []netip.Prefix{
 // usable is the subnet if addresses can be judged by it.
 func (n *draftSubnet) usable() (netip.Prefix, bool) {
 	s := n.prefix
+	if n.six {
+		return s, usable6(s)
+	}
 	return s, s.IsValid() && s.Addr().Is4() && s == s.Masked() && s.Bits() >= 8 && s.Bits() <= 30
 }
 
@@ -192,7 +195,7 @@ func subnetSize(c *checker, n *draftSubnet) {
 func overlaps(c *checker) {
 	var ns []*draftSubnet
 	for _, n := range c.networks {
-		for _, s := range n.subnets {
+		for _, s := range n.allSubnets() {
 			if _, ok := s.usable(); ok {
 				ns = append(ns, s)
 			}
@@ -207,20 +210,21 @@ func overlaps(c *checker) {
 			around = n
 			continue
 		}
-		c.problem(n.at, fmt.Sprintf("%s is %s, which overlaps %s of %s", n.at, n.prefix, around.prefix, around), "give each network a subnet of its own, or leave it out to have one chosen")
+		c.problem(n.at, fmt.Sprintf("%s is %s, which overlaps %s of %s", n.at, n.prefix, around.prefix, around), n.leave("give each network a subnet of its own", "leave it out to have one chosen"))
 	}
 }
 
 func addressTwice(c *checker, n *draftSubnet) {
 	first := make(map[netip.Addr]*draftNIC, len(n.nics))
 	for _, nic := range n.nics {
-		if !nic.address.IsValid() {
+		address, key := nic.addressIn(n)
+		if !address.IsValid() {
 			continue
 		}
-		if other, twice := first[nic.address]; twice {
-			c.problem(nic.at.to("address"), fmt.Sprintf("address %s of node %s is that of node %s too", nic.address, show(nic.node.name), show(other.node.name)), "give each its own, or leave it out to have one chosen")
+		if other, twice := first[address]; twice {
+			c.problem(nic.at.to(key), fmt.Sprintf("address %s of node %s is that of node %s too", address, show(nic.node.name), show(other.node.name)), "give each its own, or leave it out to have one chosen")
 			continue
 		}
-		first[nic.address] = nic
+		first[address] = nic
 	}
 }

@@ -18,7 +18,7 @@ func nicKind(c *checker, n *draftNIC) {
 	case n.Mirror == nil && n.Network == "":
 		c.problem(n.at, fmt.Sprintf("%s names neither a network nor a mirror", n.at), "expected {network: NAME}, or {mirror: NODE} to receive a copy of that node's frames")
 	case n.Mirror == nil:
-	case n.Network != "" || n.Side != "" || n.Address != "" || n.Passthrough != nil:
+	case n.Network != "" || n.Side != "" || n.Address != "" || n.Address6 != "" || n.Passthrough != nil:
 		c.problem(n.at, fmt.Sprintf("%s receives a mirror, and is given a network, side, address or device too", n.at), "a capture NIC is on no network: make two NICs of it")
 	}
 }
@@ -78,7 +78,7 @@ func nicAddress(c *checker, n *draftNIC) {
 	case !n.address.IsValid():
 		c.problem(p, is+" is not an address", "expected an IPv4 address without a prefix length, such as 10.7.1.40")
 	case !n.address.Is4():
-		c.later(p, "IPv6 ("+is+")", "expected an IPv4 address, such as 10.7.1.40")
+		c.problem(p, is+" is IPv6", "expected an IPv4 address, such as 10.7.1.40; that of IPv6 is beside it, in address6:")
 	case n.subnet.text == "":
 		c.problem(p, fmt.Sprintf("%s is given, and %s has no subnet", is, n.subnet), "give the network the subnet which the address is in, or leave both out")
 	case !usable:

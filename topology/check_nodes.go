@@ -85,7 +85,7 @@ func services(c *checker, n *draftNode) {
 func publish(c *checker, n *draftNode) {
 	for i, text := range n.Publish {
 		if _, err := parsePublish(text); err != nil {
-			c.problem(n.at.to("publish", i), fmt.Sprintf("%s publishes %s, which %s", n.at, show(text), err), "expected HOST:NODE or ADDRESS:HOST:NODE, and /udp where it is not TCP, such as \"2222:22\"")
+			c.problem(n.at.to("publish", i), fmt.Sprintf("%s publishes %s, which %s", n.at, show(text), err), "expected HOST:NODE or ADDRESS:HOST:NODE, and /udp where it is not TCP, such as \"2222:22\" or \"[2001:db8::5]:2222:22\"")
 		}
 	}
 }

@@ -24,7 +24,11 @@ func Decide(f File, inUse []netip.Prefix, chosen Chosen) (Lab, error) {
 		return Lab{}, err
 	}
 	for _, s := range d.subnets() {
-		if err := s.chooseAddresses(); err != nil {
+		choose := s.chooseAddresses
+		if s.six {
+			choose = s.chooseAddresses6 // after those of IPv4
+		}
+		if err := choose(); err != nil {
 			return Lab{}, d.at(s.network.at, err)
 		}
 	}
@@ -49,7 +53,7 @@ func (d *draft) at(p path, err error) error {
 func (d *draft) subnets() []*draftSubnet {
 	var all []*draftSubnet
 	for _, n := range d.networks {
-		all = append(all, n.subnets...)
+		all = append(all, n.allSubnets()...)
 	}
 	return all
 }
@@ -126,6 +130,7 @@ func (d *draft) decideNetwork(n *draftNetwork) Network {
 			out.Uplink, out.Out = UplinkBridge, n.wayOut()
 		} else {
 			out.Gateway = gateway(n.subnets[0].prefix)
+			out.Gateway6 = n.gateway6()
 		}
 		out.Segments = []Segment{n.segment(lab, "")}
 		return out
@@ -177,6 +182,9 @@ func (n *draftNetwork) segment(lab, side string) Segment {
 	s := Segment{Network: n.name, Side: side, MTU: n.mtu()}
 	subnet := n.subnetOf(side)
 	s.Subnet, s.Chosen = subnet.prefix, subnet.text == ""
+	if six := ofSide(n.subnets6, side); six != nil {
+		s.Subnet6 = six.prefix
+	}
 	if bridge := n.bridgeOf(side); bridge != "" {
 		s.Bridge, s.Existing = bridge, true
 		return s
@@ -210,12 +218,16 @@ func (d *draft) decideNode(n *draftNode) Node {
 			out.Publish = append(out.Publish, p)
 		}
 	}
-	routed := false
+	routed, routed6 := false, false
 	for _, c := range n.nics {
 		nic := d.decideNIC(c)
 		if c.Mirror == nil && !routed {
 			nic.Gateway = c.network.wayOut()
 			routed = nic.Gateway.IsValid()
+		}
+		if c.Mirror == nil && !routed6 && c.network.nat() {
+			nic.Gateway6 = c.network.gateway6()
+			routed6 = nic.Gateway6.IsValid()
 		}
 		out.Forward = out.Forward || c.Mirror == nil && c.joins()
 		out.NICs = append(out.NICs, nic)
@@ -249,6 +261,9 @@ func (d *draft) decideNIC(c *draftNIC) NIC {
 		return out
 	}
 	out.Address = netip.PrefixFrom(c.address, c.subnet.prefix.Bits())
+	if c.subnet6 != nil {
+		out.Address6 = netip.PrefixFrom(c.address6, c.subnet6.prefix.Bits())
+	}
 	out.Offloads = !c.network.sided()
 	if p := c.Passthrough; p != nil {
 		out.Host = HostDevice{PCI: cmp.Or(p.Device, c.device.Address), PF: p.PF, Macvtap: p.Macvtap, Take: p.Take}

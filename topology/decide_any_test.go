@@ -20,7 +20,14 @@ func labs() *rapid.Generator[string] {
 		sided := make([]bool, networks)
 		for i := range networks {
 			sided[i] = rapid.Bool().Draw(t, "sided")
-			keys := []string{fmt.Sprintf("mtu: %d", rapid.IntRange(576, 9216).Draw(t, "mtu"))}
+			least, six := 576, rapid.Bool().Draw(t, "IPv6")
+			if six {
+				least = leastMTU6
+			}
+			keys := []string{fmt.Sprintf("mtu: %d", rapid.IntRange(least, 9216).Draw(t, "mtu"))}
+			if six {
+				keys = append(keys, fmt.Sprintf(`subnet6: "fd00:%x::/%d"`, i, rapid.SampledFrom([]int{48, 64, 96, 112, 124}).Draw(t, "bits of IPv6")))
+			}
 			if rapid.Bool().Draw(t, "subnet given") {
 				keys = append(keys, fmt.Sprintf("subnet: 10.%d.0.0/%d", i, rapid.IntRange(16, 26).Draw(t, "bits")))
 			}
@@ -91,6 +98,9 @@ func TestDecide(t *testing.T) {
 			if n.Gateway.IsValid() {
 				once(n.Gateway)
 			}
+			if n.Gateway6.IsValid() {
+				once(n.Gateway6)
+			}
 			if n.Wire != nil {
 				for _, e := range n.Wire.Ends {
 					once(text(e.Link))
@@ -112,6 +122,16 @@ func TestDecide(t *testing.T) {
 				on, _ := network.Segment(c.Side)
 				if subnet := on.Subnet; !subnet.Contains(c.Address.Addr()) || c.Address.Addr() == broadcast(subnet) || c.Address.Addr() == subnet.Addr() {
 					rt.Fatalf("%s is no host of %s", c.Address, subnet)
+				}
+				if c.Address6.IsValid() != on.Subnet6.IsValid() {
+					rt.Fatalf("%s on %s, whose subnet is %s", c.Address6, on.Network, on.Subnet6)
+				}
+				if !c.Address6.IsValid() {
+					continue
+				}
+				once(c.Address6.Addr())
+				if a := c.Address6.Addr(); !on.Subnet6.Contains(a) || a == on.Subnet6.Addr() {
+					rt.Fatalf("%s is no host of %s", c.Address6, on.Subnet6)
 				}
 			}
 		}

@@ -51,6 +51,7 @@ func (n Network) facts() []fact {
 	}
 	return []fact{
 		{"subnet", join(n.Subnets(), netip.Prefix.String)},
+		{"subnet6", join(n.Subnets6(), netip.Prefix.String)},
 		{"uplink", uplink},
 		{"gateway", wayOut},
 		{"sides", strings.Join(sides, ", ")},
@@ -97,7 +98,7 @@ func (n NIC) text() string {
 		}
 		return text
 	}
-	text := n.Address.String() + " on " + on
+	text := join(n.Addresses(), netip.Prefix.String) + " on " + on
 	if n.Host != (HostDevice{}) {
 		text += " by " + n.Host.String()
 	}

@@ -19,16 +19,18 @@ type draft struct {
 
 type draftNetwork struct {
 	NetworkSpec
-	name    string
-	at      path
-	subnets []*draftSubnet // one, or one a side where a node joins these
-	nics    []*draftNIC    // addressed ones on it
+	name     string
+	at       path
+	subnets  []*draftSubnet // one, or one a side where a node joins these
+	subnets6 []*draftSubnet // of IPv6, as the file names them
+	nics     []*draftNIC    // addressed ones on it
 }
 
 // draftSubnet is the subnet of a network, or of one of its sides.
 type draftSubnet struct {
 	network *draftNetwork
 	side    string // "" where it is the whole network's
+	six     bool   // of IPv6
 	at      path   // where it stands in the file
 	text    string // as it stands there
 	prefix  netip.Prefix
@@ -44,15 +46,17 @@ type draftNode struct {
 
 type draftNIC struct {
 	NICSpec
-	node    *draftNode
-	at      path
-	network *draftNetwork // of the mirrored NIC on a capture NIC
-	subnet  *draftSubnet  // nil on a capture NIC
-	from    *draftNode    // the node whose NIC is mirrored
-	copied  *draftNIC     // that NIC; nil where it cannot be told which
-	address netip.Addr
-	device  Device       // that it is, once it is found on the host
-	point   CapturePoint // of a capture NIC
+	node     *draftNode
+	at       path
+	network  *draftNetwork // of the mirrored NIC on a capture NIC
+	subnet   *draftSubnet  // nil on a capture NIC
+	subnet6  *draftSubnet  // nil where the network has no IPv6
+	from     *draftNode    // the node whose NIC is mirrored
+	copied   *draftNIC     // that NIC; nil where it cannot be told which
+	address  netip.Addr
+	address6 netip.Addr
+	device   Device       // that it is, once it is found on the host
+	point    CapturePoint // of a capture NIC
 }
 
 func (n *draftNetwork) sided() bool { return n.Sides != nil }
@@ -83,8 +87,10 @@ func (n *draftNetwork) bridgeOf(side string) string {
 }
 
 // subnetOf is the subnet that a side's NICs are in; nil where the side is not known.
-func (n *draftNetwork) subnetOf(side string) *draftSubnet {
-	for _, s := range n.subnets {
+func (n *draftNetwork) subnetOf(side string) *draftSubnet { return ofSide(n.subnets, side) }
+
+func ofSide(subnets []*draftSubnet, side string) *draftSubnet {
+	for _, s := range subnets {
 		if s.side == "" || s.side == side {
 			return s
 		}
@@ -150,7 +156,7 @@ func newDraft(f File) *draft {
 	}
 	for _, name := range f.networks {
 		n := &draftNetwork{NetworkSpec: f.Networks[name], name: name, at: path{"networks", name}}
-		n.subnets = n.draftSubnets()
+		n.subnets, n.subnets6 = n.draftSubnets(), n.draftSubnets6()
 		d.networks = append(d.networks, n)
 		d.network[name] = n
 	}
@@ -159,6 +165,7 @@ func newDraft(f File) *draft {
 		for i, s := range n.NICs {
 			c := &draftNIC{NICSpec: s, node: n, at: n.at.to("nics", i)}
 			c.address, _ = netip.ParseAddr(s.Address)
+			c.address6, _ = netip.ParseAddr(s.Address6)
 			if s.Mirror == nil {
 				c.join(d.network[s.Network])
 			}
@@ -192,6 +199,9 @@ func (c *draftNIC) join(n *draftNetwork) {
 	n.nics = append(n.nics, c)
 	if c.subnet = n.subnetOf(c.Side); c.subnet != nil {
 		c.subnet.nics = append(c.subnet.nics, c)
+	}
+	if c.subnet6 = ofSide(n.subnets6, c.Side); c.subnet6 != nil {
+		c.subnet6.nics = append(c.subnet6.nics, c)
 	}
 }
 

@@ -39,7 +39,9 @@ type ImageSpec struct {
 // network under test between them.
 type NetworkSpec struct {
 	Subnet    string                `yaml:"subnet" jsonschema:"title=subnet,description=IPv4 prefix; chosen among those free on the host when left out.,example=10.7.1.0/24"`
+	Subnet6   string                `yaml:"subnet6" jsonschema:"title=IPv6 subnet,description=IPv6 prefix beside the IPv4 one; without it the network has no IPv6.,example=fd00:7:1::/64"`
 	Subnets   map[string]string     `yaml:"subnets" jsonschema:"title=subnets,description=IPv4 prefix by side where a node joins the sides; each is chosen among those free on the host when left out."`
+	Subnets6  map[string]string     `yaml:"subnets6" jsonschema:"title=IPv6 subnets,description=IPv6 prefix by side where a node joins the sides; of both or of none."`
 	Uplink    string                `yaml:"uplink" jsonschema:"title=uplink,description=How a network without sides reaches what is outside the lab: nat or none; or bridge:NAME: the network is that bridge of the host.,pattern=^(nat|none|bridge:.+)$,default=nat"`
 	Gateway   string                `yaml:"gateway" jsonschema:"title=gateway,description=Default route of the nodes on a bridge of the host; none when left out.,format=ipv4"`
 	Sides     []string              `yaml:"sides" jsonschema:"title=sides,description=The two segments which the network under test joins.,minItems=2,maxItems=2,uniqueItems=true"`
@@ -74,7 +76,7 @@ type NodeSpec struct {
 	NICs     []NICSpec `yaml:"nics" jsonschema:"required,title=network interfaces,description=In the order the guest finds them.,minItems=1"`
 	Forward  bool      `yaml:"forward" jsonschema:"title=forward,description=It forwards packets between its networks with sides as the node of under-test: does.,default=false"`
 	Services []string  `yaml:"services" jsonschema:"title=services,description=Started at boot beside those of every node.,uniqueItems=true,enum=influxdb"`
-	Publish  []string  `yaml:"publish" jsonschema:"title=published ports,description=HOST:NODE or ADDRESS:HOST:NODE and /udp where it is not TCP: ports of the host which lead to ports of the node.,pattern=^([0-9.]+:)?[0-9]+:[0-9]+(/(tcp|udp))?$"`
+	Publish  []string  `yaml:"publish" jsonschema:"title=published ports,description=HOST:NODE or ADDRESS:HOST:NODE and /udp where it is not TCP: ports of the host which lead to ports of the node. An IPv6 address stands in brackets.,pattern=^(([0-9.]+|\\[[0-9a-fA-F:.]+\\]):)?[0-9]+:[0-9]+(/(tcp|udp))?$"`
 }
 
 // NICSpec is one network interface: on a network, or the receiver of a mirror.
@@ -82,6 +84,7 @@ type NICSpec struct {
 	Network     string       `yaml:"network" jsonschema:"title=network,description=The network it is on."`
 	Side        string       `yaml:"side" jsonschema:"title=side,description=The side it is on where the network has sides."`
 	Address     string       `yaml:"address" jsonschema:"title=address,description=IPv4 address inside the network's subnet; chosen when left out.,format=ipv4"`
+	Address6    string       `yaml:"address6" jsonschema:"title=IPv6 address,description=IPv6 address inside the network's IPv6 subnet; when left out it has the host number of the IPv4 address.,format=ipv6"`
 	Passthrough *Passthrough `yaml:"passthrough" jsonschema:"title=passthrough,description=A NIC of the host which the node has for its own: its PCI address or a map. It is given back as it was."`
 	Mirror      *MirrorSpec  `yaml:"mirror" jsonschema:"title=mirror,description=The node whose measurement NIC is copied into this one in both directions."`
 }

@@ -19,6 +19,7 @@ type HostEntry struct {
 // the first other network which both are on; else its first address.
 // NAME.NETWORK is always the address on that network, on the node itself too;
 // of a node on both sides it is the nearer one, and NAME.NETWORK.SIDE is either.
+// Each name that has an IPv4 address has the IPv6 address of the same NIC too, if there is one.
 func (l Lab) Hosts(of Node) []HostEntry {
 	near := l.nearness(of)
 	entries := []HostEntry{
@@ -46,7 +47,9 @@ func (l Lab) Hosts(of Node) []HostEntry {
 			if n.Name != of.Name && c.MAC.String() == nearest[0].MAC.String() {
 				names = append(names, n.Name)
 			}
-			entries = append(entries, HostEntry{c.Address.Addr(), names})
+			for _, a := range c.Addresses() {
+				entries = append(entries, HostEntry{a.Addr(), names})
+			}
 		}
 	}
 	return entries

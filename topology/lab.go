@@ -45,6 +45,7 @@ const ServiceInfluxDB = "influxdb"
 type Network struct {
 	Lab, Name string
 	Gateway   netip.Addr        // the host's own address; the zero Addr with sides and on a bridge of the host
+	Gateway6  netip.Addr        // the host's own IPv6 address; the zero Addr also where the network has no IPv6
 	Out       netip.Addr        // the nodes' default route on a bridge of the host; the zero Addr where they have none, and elsewhere
 	Uplink    string            // UplinkNAT, UplinkNone or UplinkBridge; "" on a network with sides
 	Under     string            // UnderWire, UnderNode or UnderExternal; "" without sides
@@ -58,12 +59,21 @@ type Network struct {
 // Sided says whether the network has sides with the network under test between them.
 func (n Network) Sided() bool { return n.Under != "" }
 
-// Subnets are the network's: one, or one a side where a node joins these.
+// Subnets are the network's of IPv4: one, or one a side where a node joins these.
 func (n Network) Subnets() []netip.Prefix {
+	return n.subnets(func(s Segment) netip.Prefix { return s.Subnet })
+}
+
+// Subnets6 are those of IPv6; none where the network has no IPv6.
+func (n Network) Subnets6() []netip.Prefix {
+	return n.subnets(func(s Segment) netip.Prefix { return s.Subnet6 })
+}
+
+func (n Network) subnets(of func(Segment) netip.Prefix) []netip.Prefix {
 	var all []netip.Prefix
 	for _, s := range n.Segments {
-		if !slices.Contains(all, s.Subnet) {
-			all = append(all, s.Subnet)
+		if p := of(s); p.IsValid() && !slices.Contains(all, p) {
+			all = append(all, p)
 		}
 	}
 	return all
@@ -106,10 +116,11 @@ func (n Network) Directions() []Direction {
 type Segment struct {
 	Network, Side string // Side is "" on a network without sides
 	Subnet        netip.Prefix
-	Chosen        bool   // the file left Subnet open
-	Bridge        string // the host's link
-	Existing      bool   // the bridge is the host's own: labctl neither makes nor changes it, and what follows is not set
-	Object        string // libvirt's name of it
+	Subnet6       netip.Prefix // the zero Prefix where the network has no IPv6
+	Chosen        bool         // the file left Subnet open
+	Bridge        string       // the host's link
+	Existing      bool         // the bridge is the host's own: labctl neither makes nor changes it, and what follows is not set
+	Object        string       // libvirt's name of it
 	UUID          string
 	MAC           net.HardwareAddr
 	MTU           int
@@ -174,7 +185,9 @@ type NIC struct {
 	Kind          string // KindVirtio, KindFunction, KindVF or KindMacvtap
 	MAC           net.HardwareAddr
 	Address       netip.Prefix // the zero Prefix on a capture NIC
+	Address6      netip.Prefix // the zero Prefix also where the network has no IPv6
 	Gateway       netip.Addr   // default route; the zero Addr where there is none
+	Gateway6      netip.Addr   // that of IPv6
 	Routes        []Route      // through the lab's nodes that forward
 	MTU           int
 	Link          string       // the host's end of it (a tap or a macvtap); "" on a PCI device
@@ -183,6 +196,17 @@ type NIC struct {
 	Mirror        string       // the node whose NIC on Network is copied into this one; "" elsewhere
 	Point         CapturePoint // where the copy is taken; the zero CapturePoint elsewhere
 	Offloads      bool         // false on measurement and capture NICs: frames as on the wire
+}
+
+// Addresses are the NIC's: of IPv4, then of IPv6 where it has one; none on a capture NIC.
+func (c NIC) Addresses() []netip.Prefix {
+	var all []netip.Prefix
+	for _, a := range []netip.Prefix{c.Address, c.Address6} {
+		if a.IsValid() {
+			all = append(all, a)
+		}
+	}
+	return all
 }
 
 // Route is how a node reaches a subnet that it has no NIC on.
@@ -312,6 +336,11 @@ func (n Node) ControlAddress() (netip.Addr, bool) {
 		}
 	}
 	return netip.Addr{}, false
+}
+
+// HasIPv6 says whether the node has an IPv6 address on any network.
+func (n Node) HasIPv6() bool {
+	return slices.ContainsFunc(n.NICs, func(c NIC) bool { return c.Address6.IsValid() })
 }
 
 // Capture returns the node's capture NIC, which receives a copy of another NIC's frames.

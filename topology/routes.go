@@ -1,6 +1,9 @@
 package topology
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Packets cross the lab by its networks with sides, from subnet to subnet through the
 // nodes that forward; never by a network without sides, which is not under test.
@@ -27,7 +30,7 @@ func (l Lab) measured() []netip.Prefix {
 	var all []netip.Prefix
 	for _, n := range l.Networks {
 		if n.Sided() {
-			all = append(all, n.Subnets()...)
+			all = append(all, slices.Concat(n.Subnets(), n.Subnets6())...)
 		}
 	}
 	return all
@@ -45,7 +48,7 @@ func (l Lab) firstHops(from Node) map[netip.Prefix]hop {
 	at := make(map[netip.Prefix]hop) // the subnets reached; those with a NIC by no hop
 	var next []netip.Prefix
 	for i, c := range from.NICs {
-		if to, ok := l.subnetOf(c); ok {
+		for _, to := range subnetsOf(c) {
 			at[to] = hop{nic: i}
 			next = append(next, to)
 		}
@@ -56,19 +59,18 @@ func (l Lab) firstHops(from Node) map[netip.Prefix]hop {
 			if !r.Forward || r.Name == from.Name {
 				continue
 			}
-			enters, ok := l.nicIn(r, here)
+			enters, ok := addressIn(r, here)
 			if !ok {
 				continue
 			}
-			for _, c := range r.NICs {
-				to, ok := l.subnetOf(c)
-				if _, known := at[to]; !ok || known {
+			for _, to := range forwardsTo(r, here) {
+				if _, known := at[to]; known {
 					continue
 				}
 				step := at[here]
 				step.hops++
 				if step.hops == 1 {
-					step.via = enters.Address.Addr()
+					step.via = enters
 				}
 				at[to] = step
 				next = append(next, to)
@@ -83,21 +85,46 @@ func (l Lab) firstHops(from Node) map[netip.Prefix]hop {
 	return at
 }
 
-// subnetOf is the measured subnet that a NIC is in; false for any other NIC.
-func (l Lab) subnetOf(c NIC) (netip.Prefix, bool) {
+// subnetsOf are the measured subnets that a NIC is in, one of each kind of IP that
+// it has; none for any other NIC.
+func subnetsOf(c NIC) []netip.Prefix {
 	if c.Side == "" || c.Mirror != "" {
-		return netip.Prefix{}, false
+		return nil
 	}
-	return c.Address.Masked(), true
+	all := c.Addresses()
+	for i := range all {
+		all[i] = all[i].Masked()
+	}
+	return all
 }
 
-func (l Lab) nicIn(n Node, subnet netip.Prefix) (NIC, bool) {
+// forwardsTo are the measured subnets that a node forwards to from another, which are
+// of the same kind of IP.
+func forwardsTo(n Node, from netip.Prefix) []netip.Prefix {
+	var all []netip.Prefix
 	for _, c := range n.NICs {
-		if in, ok := l.subnetOf(c); ok && in == subnet {
-			return c, true
+		for _, to := range subnetsOf(c) {
+			if to.Addr().Is4() == from.Addr().Is4() {
+				all = append(all, to)
+			}
 		}
 	}
-	return NIC{}, false
+	return all
+}
+
+// addressIn is the address that a node has in a measured subnet.
+func addressIn(n Node, subnet netip.Prefix) (netip.Addr, bool) {
+	for _, c := range n.NICs {
+		if c.Side == "" || c.Mirror != "" {
+			continue
+		}
+		for _, a := range c.Addresses() {
+			if a.Masked() == subnet {
+				return a.Addr(), true
+			}
+		}
+	}
+	return netip.Addr{}, false
 }
 
 // reaches is how many nodes forward what a node sends to a subnet of a network with
@@ -108,7 +135,7 @@ func (l Lab) reaches(from Node) map[netip.Prefix]int {
 		hops[to] = step.hops
 	}
 	for _, c := range from.NICs {
-		if in, ok := l.subnetOf(c); ok {
+		for _, in := range subnetsOf(c) {
 			hops[in] = 0
 		}
 	}
@@ -129,16 +156,16 @@ func (l *Lab) letIn() {
 		}
 		reached := l.reaches(from)
 		for _, n := range l.Nodes {
-			if n.Name != l.Nodes[i].Name && l.isIn(n, reached) {
+			if n.Name != l.Nodes[i].Name && isIn(n, reached) {
 				l.Nodes[i].Reaches = append(l.Nodes[i].Reaches, n.Name)
 			}
 		}
 	}
 }
 
-func (l Lab) isIn(n Node, subnets map[netip.Prefix]int) bool {
+func isIn(n Node, subnets map[netip.Prefix]int) bool {
 	for _, c := range n.NICs {
-		if in, ok := l.subnetOf(c); ok {
+		for _, in := range subnetsOf(c) {
 			if _, there := subnets[in]; there {
 				return true
 			}

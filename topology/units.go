@@ -40,7 +40,7 @@ func showSize(bytes int64) string {
 	return fmt.Sprintf("%dMiB", bytes>>20)
 }
 
-// parsePublish reads [ADDRESS:]HOST:NODE[/PROTOCOL].
+// parsePublish reads [ADDRESS:]HOST:NODE[/PROTOCOL]; an IPv6 address stands in brackets.
 func parsePublish(s string) (Publish, error) {
 	p := Publish{Protocol: "tcp"}
 	rest, protocol, given := strings.Cut(s, "/")
@@ -50,11 +50,19 @@ func parsePublish(s string) (Publish, error) {
 	if p.Protocol != "tcp" && p.Protocol != "udp" {
 		return Publish{}, fmt.Errorf("has the protocol %s", show(p.Protocol))
 	}
-	if strings.HasPrefix(rest, "[") {
-		return Publish{}, errors.New("has an IPv6 host address: IPv6 is not yet supported")
+	if bracketed, ok := strings.CutPrefix(rest, "["); ok {
+		var address string
+		if address, rest, ok = strings.Cut(bracketed, "]:"); !ok {
+			return Publish{}, errors.New("is not a published port")
+		}
+		a, err := parseHost6(address)
+		if err != nil {
+			return Publish{}, err
+		}
+		p.HostAddress = a
 	}
 	parts := strings.Split(rest, ":")
-	if len(parts) == 3 {
+	if len(parts) == 3 && !p.HostAddress.IsValid() {
 		a, err := netip.ParseAddr(parts[0])
 		if err != nil || !a.Is4() {
 			return Publish{}, fmt.Errorf("has the host address %s, which is not an IPv4 address", show(parts[0]))
@@ -80,7 +88,10 @@ func parsePublish(s string) (Publish, error) {
 // String is the port as it is written in a lab file.
 func (p Publish) String() string {
 	s := fmt.Sprintf("%d:%d", p.HostPort, p.Port)
-	if p.HostAddress.IsValid() {
+	switch {
+	case p.HostAddress.Is6():
+		s = "[" + p.HostAddress.String() + "]:" + s
+	case p.HostAddress.IsValid():
 		s = p.HostAddress.String() + ":" + s
 	}
 	if p.Protocol != "tcp" {

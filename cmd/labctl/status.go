@@ -114,13 +114,16 @@ func nicText(n lab.NodeStatus) string {
 		case c.Mirror != "":
 			all = append(all, "copy of "+c.Mirror+" on "+onText(c.Network, c.Side))
 		case c.Side != "":
-			all = append(all, fmt.Sprintf("%s %s (%s)", onText(c.Network, c.Side), c.Address, strings.TrimSpace(c.Kind+" "+c.Device)))
+			all = append(all, fmt.Sprintf("%s %s (%s)", onText(c.Network, c.Side), both(c.Address, c.Address6), strings.TrimSpace(c.Kind+" "+c.Device)))
 		default:
-			all = append(all, c.Network+" "+c.Address)
+			all = append(all, c.Network+" "+both(c.Address, c.Address6))
 		}
 	}
 	return strings.Join(all, ", ")
 }
+
+// both are a NIC's addresses: that of IPv6 stands beside the other where there is one.
+func both(address, address6 string) string { return strings.TrimSpace(address + " " + address6) }
 
 func counterText(m lab.MirrorStatus) string {
 	if m.Counters == nil {

@@ -107,13 +107,13 @@ func addresses(n topology.Node) []string {
 		case c.Mirror != "":
 			all = append(all, "copy of "+c.Mirror+" on "+onText(c.Network, c.Side))
 		case c.Side != "":
-			text := onText(c.Network, c.Side) + " " + c.Address.Addr().String()
+			text := onText(c.Network, c.Side) + " " + addressesOf(c)
 			if c.Host != (topology.HostDevice{}) {
 				text += " by " + c.Host.String()
 			}
 			all = append(all, text)
 		default:
-			all = append(all, c.Network+" "+c.Address.Addr().String())
+			all = append(all, c.Network+" "+addressesOf(c))
 		}
 	}
 	return all
@@ -122,4 +122,12 @@ func addresses(n topology.Node) []string {
 // trustText tells how the https of a lab's nodes is trusted.
 func trustText(authority string) string {
 	return "https, on port 8087 of who stores, is trusted by " + authority + " (curl --cacert FILE https://…)"
+}
+
+func addressesOf(c topology.NIC) string {
+	var all []string
+	for _, a := range c.Addresses() {
+		all = append(all, a.Addr().String())
+	}
+	return strings.Join(all, " ")
 }
