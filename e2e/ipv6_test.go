@@ -20,10 +20,11 @@ networks:
   test: {sides: [client, server], subnet: 10.7.2.0/24, subnet6: "fd00:7:2::/64"}
 nodes:
   one:
-    memory: 256MiB
+    memory: 512MiB
     disk: 2GiB
+    services: [influxdb]
     nics: [{network: control, address: 10.7.1.40}, {network: test, side: client, address: 10.7.2.40}]
-    publish: ["2222:22", "[2001:db8::1]:2223:22"]
+    publish: ["2222:22", "[2001:db8::1]:2223:22", "8087:8087"]
   two:
     memory: 256MiB
     disk: 2GiB
@@ -137,6 +138,11 @@ func sixIsPublished(t *testing.T) {
 			if got := sh(t, from+fmt.Sprintf(banner, at[0], at[1])); !strings.HasPrefix(got, "SSH-2.0") {
 				t.Errorf("%sport %s of %s says %q", from, at[1], at[0], got)
 			}
+		}
+	}
+	for _, at := range []string{"[2001:db8::1]", "192.0.2.1"} {
+		if got := sh(t, outside+"curl -s -o /dev/null -w '%{http_code}' --cacert "+status(t).Authority+" https://"+at+":8087/ping"); got != "204" {
+			t.Errorf("https at %s answers %s", at, got)
 		}
 	}
 	if got := sh(t, fmt.Sprintf(banner, "fd00:7:1::29", "22")); !strings.HasPrefix(got, "SSH-2.0") {

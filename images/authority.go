@@ -166,9 +166,11 @@ func encode(kind string, der []byte) []byte {
 func namesOf(n topology.Node) (names []string, addresses []net.IP, err error) {
 	names, addresses = []string{n.Name, "localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
 	for _, c := range n.NICs {
-		if c.Address.IsValid() {
-			names = append(names, n.Name+"."+c.Network)
-			addresses = append(addresses, net.IP(c.Address.Addr().AsSlice()))
+		for i, a := range c.Addresses() {
+			if i == 0 {
+				names = append(names, n.Name+"."+c.Network)
+			}
+			addresses = append(addresses, net.IP(a.Addr().AsSlice()))
 		}
 	}
 	if len(n.Publish) == 0 {
@@ -183,7 +185,7 @@ func namesOf(n topology.Node) (names []string, addresses []net.IP, err error) {
 		}
 	}
 	if slices.ContainsFunc(n.Publish, func(p topology.Publish) bool { return !p.HostAddress.IsValid() }) {
-		all, err := hostAddresses()
+		all, err := hostAddresses(slices.ContainsFunc(n.NICs, func(c topology.NIC) bool { return c.Address6.IsValid() }))
 		if err != nil {
 			return nil, nil, err
 		}
@@ -200,8 +202,9 @@ func validHost(name string) bool {
 // labBridges is how the names of labs' bridges begin: see topology.LinkName.
 const labBridges = "lcb"
 
-// hostAddresses are the host's IPv4 addresses by which it is reached, bridges of labs aside.
-func hostAddresses() ([]net.IP, error) {
+// hostAddresses are the host's addresses by which it is reached, of IPv6 too if these
+// lead to the node, bridges of labs aside.
+func hostAddresses(six bool) ([]net.IP, error) {
 	links, err := net.Interfaces()
 	if err != nil {
 		return nil, err
@@ -216,8 +219,14 @@ func hostAddresses() ([]net.IP, error) {
 			return nil, err
 		}
 		for _, a := range addrs {
-			if prefix, ok := a.(*net.IPNet); ok && prefix.IP.To4() != nil && !prefix.IP.IsLinkLocalUnicast() {
-				all = append(all, prefix.IP.To4())
+			prefix, ok := a.(*net.IPNet)
+			if !ok || prefix.IP.IsLinkLocalUnicast() {
+				continue
+			}
+			if four := prefix.IP.To4(); four != nil {
+				all = append(all, four)
+			} else if six {
+				all = append(all, prefix.IP)
 			}
 		}
 	}

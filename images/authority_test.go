@@ -76,7 +76,7 @@ func TestNamesOfTheHost(t *testing.T) {
 	if hostname, err := os.Hostname(); err != nil || validHost(hostname) && !strings.Contains(strings.Join(names, " "), hostname) {
 		t.Errorf("%s is not among %v: %v", hostname, names, err)
 	}
-	all, err := hostAddresses()
+	all, err := hostAddresses(false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,6 +88,13 @@ func TestNamesOfTheHost(t *testing.T) {
 	if len(addresses) != 2+len(all) {
 		t.Errorf("%v are not its own two and the host's %v", addresses, all)
 	}
+	n.NICs[0].Address6 = netip.MustParsePrefix("fd00:7:1::43/64")
+	if six, err := hostAddresses(true); err != nil || len(six) < len(all) {
+		t.Errorf("with IPv6 the host has %v, without %v: %v", six, all, err)
+	} else if _, addresses, err = namesOf(n); err != nil || len(addresses) != 3+len(six) || !addresses[2].Equal(net.ParseIP("fd00:7:1::43")) {
+		t.Errorf("with IPv6 it is for %v: %v", addresses, err)
+	}
+	n.NICs[0].Address6 = netip.Prefix{}
 	n.Publish = nil
 	if _, addresses, err = namesOf(n); err != nil || len(addresses) != 2 || !addresses[1].Equal(net.IPv4(10, 7, 1, 43)) {
 		t.Errorf("of a node that publishes nothing: %v, %v", addresses, err)
