@@ -176,7 +176,19 @@ func (i Impairment) calibrate(ctx context.Context, c *Calibration, floor time.Du
 		return err
 	}
 	c.Verdict = probe.Judge(c.Direction, c.Set, m)
+	if i.Network.Under == topology.UnderNode && i.Accel == topology.AccelTCG {
+		doubtRate(c.Verdict.Values)
+	}
 	return nil
+}
+
+// doubtRate has less than the rate be no fault where an emulated node may forward no more.
+func doubtRate(values []probe.Value) {
+	for k := range values {
+		if v := &values[k]; v.Name == "rate_mbit_per_s" && v.Result == probe.Off && v.Measured < v.Set {
+			v.Result, v.Why = probe.Inconclusive, "an emulated node may forward no more"
+		}
+	}
 }
 
 // path is where the direction's frames are put in and looked for on the host.

@@ -102,11 +102,14 @@ func (i Impairment) now(ctx context.Context) (topology.Impair, error) {
 	if end, ok := i.end(); ok {
 		return networks.Impaired(end)
 	}
-	out, err := i.inNode(ctx, "tc -j -s qdisc show dev \"$LINK\"")
+	out, err := i.inNode(ctx, shape.Show+` "$LINK"`)
 	if err != nil {
 		return topology.Impair{}, err
 	}
 	now, _, err := shape.Read(out)
+	if want, werr := shape.As(i.Direction.Impair, i.Network.MTU); err == nil && werr == nil && shape.Alike(now, want) {
+		now = want // which tc tells with fewer digits
+	}
 	return now, err
 }
 
