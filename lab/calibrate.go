@@ -25,6 +25,7 @@ type Calibration struct {
 	Verdict   probe.Verdict   `json:"verdict"`
 	Nodes     *Carried        `json:"iperf3,omitempty"` // what nodes got through; nil where no rate is set
 	Failed    string          `json:"failed,omitempty"` // why it was not measured
+	Text      string          `json:"text"`             // all that in a line
 }
 
 // Off says whether the direction does something else than was set.
@@ -142,7 +143,7 @@ func (b Build) Calibrate(ctx context.Context, all bool, tell Tell) ([]Calibratio
 			if err != nil {
 				c.Failed = err.Error()
 			}
-			c.At = time.Now().UTC()
+			c.At, c.Text = time.Now().UTC(), c.String()
 			found = append(found, c)
 			known[i.String()] = kept{c, now[k], known[i.String()].Floor}
 		}

@@ -121,6 +121,12 @@ func liveOf(s lab.Status) *graph.Live {
 	l := &graph.Live{
 		State: s.State, Nodes: map[string]string{}, NICs: map[graph.Place]graph.NICLive{},
 		Segments: map[graph.Place]string{}, Mirrors: map[string]graph.Mirrored{},
+		Impairments: map[string]string{},
+	}
+	for _, i := range s.Impairments {
+		if i.Failed == "" {
+			l.Impairments[i.Network+"/"+i.Direction] = i.Now
+		}
 	}
 	for _, n := range s.Nodes {
 		l.Nodes[n.Name] = nodeState(n)

@@ -18,6 +18,7 @@ func TestLiveOf(t *testing.T) {
 	s.Networks = []lab.NetworkStatus{{Name: "test", Segments: []lab.SegmentStatus{{Side: "a", State: "present"}, {Side: "b", State: "partial"}}}}
 	s.Mirror[0].Counters.Dropped = 3
 	s.Mirror = append(s.Mirror, lab.MirrorStatus{From: "server", To: "lost", State: "absent"})
+	s.Impairments = []lab.ImpairmentStatus{{Network: "test", Direction: "a->b", Now: "rate 2mbit"}, {Network: "test", Direction: "b->a", Failed: "it does not answer"}}
 	want := &graph.Live{
 		State: "whole",
 		Nodes: map[string]string{"client": "ready", "tshark": "off", "server": "not ready", "lost": "absent"},
@@ -27,6 +28,8 @@ func TestLiveOf(t *testing.T) {
 		},
 		Segments: map[graph.Place]string{{Network: "test", Side: "b"}: "partial"},
 		Mirrors:  map[string]graph.Mirrored{"client": {Counted: true, Copied: 12, Dropped: 3}, "server": {State: "absent"}},
+
+		Impairments: map[string]string{"test/a->b": "rate 2mbit"},
 	}
 	if d := cmp.Diff(want, liveOf(s)); d != "" {
 		t.Errorf("(-want +got)\n%s", d)

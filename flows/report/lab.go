@@ -20,6 +20,11 @@ type labStatus struct {
 	Mirror []struct {
 		From, Network, Side, To, At, Point string
 	}
+	Impairments []struct {
+		Network, Direction, Now, At string
+		Mirrors                     []struct{ Node, At string }
+		Measured                    *struct{ Text string }
+	}
 	Provenance struct {
 		Labctl, Libvirt, QEMU, HostKernel, Host, Accelerator, File string
 		Images                                                     map[string]struct{ Digest, Disk, Kernel string }
@@ -70,6 +75,16 @@ func (s labStatus) facts(versions map[string]string) []fact {
 	for _, m := range s.Mirror {
 		of := strings.Join(slices.DeleteFunc([]string{m.From, strings.Trim(m.Network+"/"+m.Side, "/")}, empty), "'s ")
 		all = append(all, fact{"mirror", fmt.Sprintf("%s → %s, at the %s %s", of, m.To, cmp.Or(m.Point, "link"), m.At)})
+	}
+	for _, i := range s.Impairments {
+		said := []string{i.Now}
+		for _, m := range i.Mirrors {
+			said = append(said, fmt.Sprintf("the mirror of %s copies its frames %s that", m.Node, m.At))
+		}
+		if i.Measured != nil {
+			said = append(said, "measured "+i.Measured.Text)
+		}
+		all = append(all, fact{"network " + i.Network + " " + i.Direction, strings.Join(said, "\n")})
 	}
 	for _, n := range s.Nodes {
 		all = append(all, fact{"node " + n.Name, fmt.Sprintf("%s, %s, %d CPU, %d MiB", n.Image, cmp.Or(n.Accelerator, "accelerator not known"), n.CPUs, n.MemoryMiB)})

@@ -126,6 +126,29 @@ func TestPicture(t *testing.T) {
 	}
 }
 
+// What the network under test did to frames stands in the picture and among the facts.
+func TestImpairments(t *testing.T) {
+	s := readLab([]byte(`{
+   "nodes": [{"name": "client"}],
+   "networks": [{"name": "test", "underTest": "wire", "segments": [{"side": "a"}, {"side": "b"}]}],
+   "impairments": [
+     {"network": "test", "direction": "a->b", "file": "none", "now": "rate 2mbit", "at": "lcw1", "mirrors": [{"node": "client", "at": "before"}], "measured": {"text": "a->b: rate 1.99 of 2 mbit/s"}},
+     {"network": "test", "direction": "b->a", "file": "none", "now": "none", "at": "lcw2", "mirrors": [{"node": "client", "at": "after"}]}
+   ]
+ }`))
+	if got := s.picture("client", "").Networks[0].Lines; !slices.Equal(got, []string{"wire", "a->b: rate 2mbit"}) {
+		t.Errorf("the picture says %q", got)
+	}
+	for _, want := range []fact{
+		{"network test a->b", "rate 2mbit\nthe mirror of client copies its frames before that\nmeasured a->b: rate 1.99 of 2 mbit/s"},
+		{"network test b->a", "none\nthe mirror of client copies its frames after that"},
+	} {
+		if facts := s.facts(nil); !slices.Contains(facts, want) {
+			t.Errorf("%q is not among %q", want, facts)
+		}
+	}
+}
+
 func node(name, role string, nics ...graph.NIC) graph.Node {
 	return graph.Node{Name: name, Role: role, Lines: []string{"debian", "1 CPU, 512 MiB, kvm"}, NICs: nics}
 }

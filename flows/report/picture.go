@@ -26,6 +26,11 @@ func (s labStatus) picture(client, server string) graph.Lab {
 		if len(n.Segments) > 1 {
 			net.Under = cmp.Or(n.UnderTest, topology.UnderWire)
 			net.Lines = []string{strings.TrimSpace(net.Under + " " + n.Router)}
+			for _, i := range s.Impairments {
+				if i.Network == n.Name && i.Now != "none" && i.Now != "" {
+					net.Lines = append(net.Lines, i.Direction+": "+i.Now)
+				}
+			}
 		}
 		for _, g := range n.Segments {
 			text := cmp.Or(g.Subnet, n.Subnet)

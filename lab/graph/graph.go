@@ -75,6 +75,8 @@ type Live struct {
 	NICs     map[Place]NICLive
 	Segments map[Place]string // their states, of those that are not there
 	Mirrors  map[string]Mirrored
+	// Impairments are what directions do to frames, by NETWORK/SIDE->SIDE.
+	Impairments map[string]string
 }
 
 // Place is a NIC or a segment, by name: Node is "" for a segment, and Copy says that
@@ -141,7 +143,9 @@ func nodeOf(n topology.Node, live *Live) Node {
 		if nic.Copy {
 			nic.Lines = append(nic.Lines, "copy of "+c.Mirror)
 		} else {
-			nic.Lines = append(nic.Lines, c.Address.Addr().String())
+			for _, a := range c.Addresses() {
+				nic.Lines = append(nic.Lines, a.Addr().String())
+			}
 		}
 		if c.Host != (topology.HostDevice{}) {
 			text := c.Host.String()
@@ -166,6 +170,9 @@ func networkOf(n topology.Network, live *Live) Network {
 	out := Network{Name: n.Name, Under: n.Under, Router: n.Router}
 	for _, s := range n.Segments {
 		parts := []string{s.Subnet.String()}
+		if s.Subnet6.IsValid() {
+			parts = append(parts, s.Subnet6.String())
+		}
 		switch {
 		case s.Existing:
 			parts = append(parts, "bridge "+s.Bridge+" of the host")
@@ -196,11 +203,18 @@ func networkOf(n topology.Network, live *Live) Network {
 	if n.Under != "" {
 		out.Lines = append(out.Lines, underText(n.Under, n.Router))
 	}
-	ways := n.Directions()
-	if slices.ContainsFunc(ways, func(d topology.Direction) bool { return !d.Impair.IsZero() }) {
-		for _, d := range ways {
-			out.Lines = append(out.Lines, d.String()+": "+d.Impair.String())
+	var lines []string
+	impaired := false
+	for _, d := range n.Directions() {
+		does := d.Impair.String()
+		if now, known := live.Impairments[n.Name+"/"+d.String()]; known {
+			does = now
 		}
+		impaired = impaired || does != (topology.Impair{}).String()
+		lines = append(lines, d.String()+": "+does)
+	}
+	if impaired {
+		out.Lines = append(out.Lines, lines...)
 	}
 	return out
 }

@@ -311,13 +311,15 @@ var up = &Live{
 	},
 	Segments: map[Place]string{{Network: "test", Side: "server"}: "absent"},
 	Mirrors:  map[string]Mirrored{"iperf-client": {Counted: true, Copied: 46, Dropped: 1}},
+
+	Impairments: map[string]string{"test/client->server": "rate 2mbit, queue 32.0KiB fifo"},
 }
 
 func TestLive(t *testing.T) {
 	l := Of(decided(t, ""), "lab.yaml", up)
 	golden(t, "live.txt", l.Text(80, true))
 	golden(t, "live.svg", l.SVG())
-	for _, want := range []string{"lab trafic is partial", "iperf-server (off)", "12 frames sent", "46 frames copied, 1 dropped", "10.7.2.0/24, absent"} {
+	for _, want := range []string{"lab trafic is partial", "iperf-server (off)", "12 frames sent", "46 frames copied, 1 dropped", "10.7.2.0/24, absent", "client: none", "rate 2mbit, queue 32.0KiB fifo"} {
 		for name, drawing := range map[string]string{"SVG": l.SVG(), "DOT": l.DOT()} {
 			if !strings.Contains(drawing, want) {
 				t.Errorf("no %q in %s", want, name)
