@@ -32,7 +32,7 @@ func TestExampleRouter(t *testing.T) {
 		isClean := clean(t)
 		file := example(t, "router.yaml")
 		up := must(t, "up", file)
-		if !strings.Contains(up, "joined by node router") || !strings.Contains(up, "copy of router on test/server") {
+		if !strings.Contains(up, "Between the sides of test: node router") || !strings.Contains(up, "copy of router on test/server") {
 			t.Errorf("up says\n%s", up)
 		}
 		before := numbers(t, "router")
@@ -93,7 +93,7 @@ func runThroughRouter(t *testing.T) {
 		t.Errorf("%d bytes were received, and the capture is %+v", bytes, c)
 	}
 	report, err := os.ReadFile(filepath.Join(dirs[0], flows.ReportFile))
-	if err != nil || !strings.Contains(string(report), "joined by node router") {
+	if err != nil || !strings.Contains(string(report), "Between the sides of test: node router") {
 		t.Errorf("the report does not name the router: %v", err)
 	}
 }
@@ -155,7 +155,7 @@ func TestExampleCI(t *testing.T) {
 				t.Errorf("JUnit's file of %s is %s, %v", name, text, err)
 			}
 		}
-		if report, err := os.ReadFile(filepath.Join(results, "report.html")); err != nil || !strings.Contains(string(report), "joined by node router") {
+		if report, err := os.ReadFile(filepath.Join(results, "report.html")); err != nil || !strings.Contains(string(report), "Between the sides of test: node router") {
 			t.Errorf("the report has not both labs: %v", err)
 		}
 		if left := must(t, "list"); left != "" {
