@@ -32,7 +32,7 @@ func TestExampleRouter(t *testing.T) {
 		isClean := clean(t)
 		file := example(t, "router.yaml")
 		up := must(t, "up", file)
-		if !strings.Contains(up, "Between the sides of test: node router") || !strings.Contains(up, "copy of router on test/server") {
+		if !strings.Contains(up, "joined by node router") || !strings.Contains(up, "copy of router on test/server") {
 			t.Errorf("up says\n%s", up)
 		}
 		before := numbers(t, "router")
