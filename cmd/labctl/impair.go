@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
@@ -116,13 +117,13 @@ func printImpairments(w io.Writer, all []lab.ImpairmentStatus) error {
 			fmt.Fprintf(t, "\tthe lab's file says %s\n", s.File)
 		}
 		if s.Limits != "" {
-			fmt.Fprintf(t, "\t%s\n", s.Limits)
+			fmt.Fprintf(t, "\tqueues hold %s\n", s.Limits)
 		}
 		for _, m := range s.Mirrors {
 			fmt.Fprintf(t, "\tthe mirror of %s copies its frames %s\n", m.Node, placeText(m))
 		}
 		if s.Measured != nil {
-			fmt.Fprintf(t, "\t%s\n", s.Measured)
+			fmt.Fprintf(t, "\tmeasured: %s\n", strings.TrimPrefix(s.Measured.String(), s.Direction+": "))
 		}
 	}
 	return t.Flush()

@@ -27,7 +27,7 @@ var layout = map[string][]string{
 	"flows/report":   {"flows", "lab/graph", "topology"},
 	"lab":            {"host", "topology", "networks", "networks/shape", "networks/probe", "images", "domains", "flows"},
 	"lab/graph":      {"topology"},
-	"cmd/labctl":     {"host", "topology", "networks", "images", "domains", "flows", "flows/report", "lab", "lab/graph"},
+	"cmd/labctl":     {"host", "topology", "networks", "networks/probe", "images", "domains", "flows", "flows/report", "lab", "lab/graph"},
 	"e2e":            {"host", "topology", "networks", "networks/probe", "images", "domains", "flows", "lab"},
 }
 

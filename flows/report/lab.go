@@ -82,7 +82,7 @@ func (s labStatus) facts(versions map[string]string) []fact {
 			said = append(said, fmt.Sprintf("the mirror of %s copies its frames %s that", m.Node, m.At))
 		}
 		if i.Measured != nil {
-			said = append(said, "measured "+i.Measured.Text)
+			said = append(said, "measured: "+strings.TrimPrefix(i.Measured.Text, i.Direction+": "))
 		}
 		all = append(all, fact{"network " + i.Network + " " + i.Direction, strings.Join(said, "\n")})
 	}

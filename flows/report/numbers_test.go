@@ -140,7 +140,7 @@ func TestImpairments(t *testing.T) {
 		t.Errorf("the picture says %q", got)
 	}
 	for _, want := range []fact{
-		{"network test a->b", "rate 2mbit\nthe mirror of client copies its frames before that\nmeasured a->b: rate 1.99 of 2 mbit/s"},
+		{"network test a->b", "rate 2mbit\nthe mirror of client copies its frames before that\nmeasured: rate 1.99 of 2 mbit/s"},
 		{"network test b->a", "none\nthe mirror of client copies its frames after that"},
 	} {
 		if facts := s.facts(nil); !slices.Contains(facts, want) {
