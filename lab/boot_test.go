@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/mami-project/labctl/images"
+	"github.com/mami-project/labctl/topology"
 )
 
 // A machine starts as its base image says, and the firmware that takes is asked of
@@ -27,6 +28,16 @@ func TestMachinesBootAsTheirBasesSay(t *testing.T) {
 		must(t, err)
 		if needs.UEFI != want.uefi {
 			t.Errorf("%s asks for UEFI: %v", boot, needs.UEFI)
+		}
+	}
+}
+
+// TestNoTimerCheck: an emulated kernel does not check its timer, one under KVM does.
+func TestNoTimerCheck(t *testing.T) {
+	for accel, want := range map[string]string{topology.AccelTCG: "quiet no_timer_check", topology.AccelKVM: "quiet"} {
+		b := Build{On: newHost(t), Lab: decided(t, plainLab), Accel: accel, Bases: map[string]images.Base{"one": {Manifest: images.Manifest{CommandLine: "quiet"}}}}
+		if got := b.boot(b.Lab.Nodes[0]).Cmdline; got != want {
+			t.Errorf("under %s it boots with %q, want %q", accel, got, want)
 		}
 	}
 }

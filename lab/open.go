@@ -103,9 +103,17 @@ func (b Build) boot(n topology.Node) domains.Boot {
 		boot.NVRAM = b.dir(n.Name + ".nvram")
 	default:
 		boot.Kernel, boot.Initrd, boot.Cmdline = base.KernelPath(), base.InitrdPath(), base.CommandLine
+		if b.Accel == topology.AccelTCG {
+			boot.Cmdline += noTimerCheck
+		}
 	}
 	return boot
 }
+
+// noTimerCheck keeps an emulated kernel from giving up: on a busy host its timer's ticks
+// come too late for the check that it makes of it at its start. Source: Linux's
+// Documentation/admin-guide/kernel-parameters.
+const noTimerCheck = " no_timer_check"
 
 // Machine is the machine of that node.
 func (b Build) Machine(name string) (domains.Machine, error) {
