@@ -86,7 +86,7 @@ func TestPassthrough(t *testing.T) {
 				t.Errorf("plan does not say %q:\n%s", says, plan)
 			}
 		}
-		up := labctl(t, "up", "--timeout", "12m", file)
+		up := labctl(t, "up", "--timeout", "20m", file)
 		up.check(t, 0)
 		if !strings.Contains(up.out, "10 marked frames in 2 directions, each seen exactly once, whole and right at 4 NICs") {
 			t.Fatalf("up says %q", up.out)
@@ -120,7 +120,7 @@ func TestPassthrough(t *testing.T) {
 
 		_ = labctl(t, "exec", "client", "--", "systemctl", "poweroff", "--force", "--force")
 		eventually(t, "the NIC is back", func() bool { return driver(t, whole) == was })
-		must(t, "up", "--timeout", "12m", file)
+		must(t, "up", "--timeout", "20m", file)
 		must(t, "down")
 		isClean()
 
