@@ -102,7 +102,7 @@ const sendTime = 3 * time.Second
 func (w way) send(b *testing.B) float64 {
 	b.Helper()
 	var listener net.Listener
-	inside(b, w.to, func() (err error) {
+	inNamespace(b, w.to, func() (err error) {
 		listener, err = net.Listen("tcp", w.address+":5201")
 		return err
 	})
@@ -117,7 +117,7 @@ func (w way) send(b *testing.B) float64 {
 		received <- n
 	}()
 	start := time.Now()
-	inside(b, w.from, func() error {
+	inNamespace(b, w.from, func() error {
 		c, err := net.Dial("tcp", w.address+":5201")
 		if err != nil {
 			return err
@@ -138,8 +138,8 @@ func (w way) send(b *testing.B) float64 {
 	return float64(bytes) * 8 / time.Since(start).Seconds() / 1e6
 }
 
-// inside runs do on a thread in a network namespace.
-func inside(b *testing.B, name string, do func() error) {
+// inNamespace runs do on a thread in a network namespace.
+func inNamespace(b *testing.B, name string, do func() error) {
 	b.Helper()
 	done := make(chan error)
 	go func() {
