@@ -88,10 +88,13 @@ func (i Impairment) Create(ctx context.Context) error { return i.set(ctx, i.Dire
 // ends with the node.
 func (i Impairment) Destroy(ctx context.Context) error {
 	now, err := i.now(ctx)
-	if now.IsZero() || errors.Is(err, domains.ErrNoAgent) {
+	if _, wired := i.end(); err != nil && !wired {
 		return nil
 	}
-	return errors.Join(err, i.set(ctx, topology.Impair{}))
+	if err != nil || now.IsZero() {
+		return err
+	}
+	return i.set(ctx, topology.Impair{})
 }
 
 // now is what the direction does to its frames; nothing where it is not there.

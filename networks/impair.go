@@ -1,6 +1,7 @@
 package networks
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/mami-project/labctl/networks/shape"
@@ -8,9 +9,12 @@ import (
 )
 
 // Impaired is what a wire's end does now to the frames that leave its side; the zero
-// Impair where it is as plain as a cable, or not there.
+// Impair where it is as plain as a cable, or not there. Another's link is not there.
 func Impaired(end topology.WireEnd) (topology.Impair, error) {
 	l, err := ownLink(end.Link, end.MAC)
+	if errors.Is(err, errForeign) {
+		return topology.Impair{}, nil
+	}
 	if l == nil || err != nil {
 		return topology.Impair{}, err
 	}
