@@ -42,6 +42,10 @@ var errDied = errors.New("the machine has stopped")
 // Wait waits until the machine has met every requirement, in order, and tells
 // each as it waits for it. It ends with ctx, or at once when the machine has died.
 func (m Machine) Wait(ctx context.Context, tell func(what string)) error {
+	return m.again(ctx, tell, m.wait)
+}
+
+func (m Machine) wait(ctx context.Context, tell func(what string)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var watching sync.WaitGroup
 	defer watching.Wait() // it uses the connection, which may be closed after
@@ -137,10 +141,14 @@ func (m Machine) alive() error {
 	if err := m.diedOf(s, reason); err != nil {
 		return err
 	}
-	if m.Panicked() {
+	switch {
+	case !m.Panicked():
+		return nil
+	case m.missedTimer():
+		return errNoTimer
+	default:
 		return fmt.Errorf("%w: its kernel panicked", errDied)
 	}
-	return nil
 }
 
 // gone is that the machine has died, where err says that its domain is not there.
