@@ -128,8 +128,8 @@ func (b Build) carry(ctx context.Context, n topology.Network, client, server top
 		if _, err := e.Send(ctx); err != nil {
 			return err
 		}
-		dir, err := os.MkdirTemp("", "labctl-calibrate-")
-		if err != nil {
+		dir := b.dir("calibrate") // in the lab's folder, with which it goes where labctl is killed
+		if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)); err != nil {
 			return err
 		}
 		defer os.RemoveAll(dir)
