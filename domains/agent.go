@@ -121,6 +121,16 @@ func (a Agent) Time(ctx context.Context) (time.Time, error) {
 	return time.Unix(0, nanos), err
 }
 
+// SetTime sets the node's clock. An agent that then finds no hwclock has set it all the
+// same: who needs to know asks for the time.
+func (a Agent) SetTime(ctx context.Context, t time.Time) error {
+	err := a.call(ctx, "guest-set-time", map[string]any{"time": t.UnixNano()}, nil)
+	if errors.Is(err, libvirt.ERR_AGENT_COMMAND_FAILED) {
+		return nil
+	}
+	return err
+}
+
 // Link is a network interface as the node's agent sees it.
 type Link struct {
 	Name      string `json:"name"`

@@ -20,6 +20,7 @@ type Machine struct {
 	On       *host.Host
 	Node     topology.Node
 	Boot     Boot
+	Memory   string // a file that Save wrote, from which it goes on when it is started; "": it boots
 	Tag      host.Tag
 	Guest    string                         // what its base says that it is: "alpine" has OpenRC, all others systemd
 	Hosts    func() string                  // the text of its hosts file; not a string, since a large lab's hold many
@@ -109,6 +110,9 @@ func (m Machine) Create(context.Context) error {
 
 // start leaves the machine paused until its taps are quiet: the host must not speak on them.
 func (m Machine) start(d *libvirt.Domain) error {
+	if m.Memory != "" {
+		return m.restore(d)
+	}
 	if m.On.Fake() {
 		return d.Create() // it has no taps, and starts nothing paused
 	}

@@ -20,18 +20,23 @@ type requirement struct {
 	met  func(context.Context, Machine) error
 	hint string             // where to look when it does not come
 	of   func(Machine) bool // which machines must show it; nil: all
+	boot bool               // it is of a boot: a machine that goes on from saved memory has shown it
 }
 
 var requirements = []requirement{
-	{"the guest agent answers", agentAnswers, "is qemu-guest-agent in the image? labctl console NODE shows the boot", nil},
-	{"the image has the programs", hasPrograms, "", needsPrograms},
-	{"its files are written and applied", isConfigured, "labctl console NODE logs in", delivers},
-	{"the system has booted", hasBooted, "labctl exec NODE -- systemctl list-jobs (of Alpine: rc-status --all) shows what it waits for", nil},
-	{"addresses and names are as written", isAsWritten, "labctl console NODE logs in", nil},
-	{"its passthrough NIC has a carrier", hasCarrier, "is the cable plugged in, and is the NIC at its other end up? labctl exec NODE -- ip -br link", hasPassthrough},
-	{"its bridges pass its frames", isPassed, "bridge link tells the ports' states: one that is blocking is part of a loop", isPlugged},
-	{"its services answer over the control network", servicesAnswer, "does a firewall of the host drop what comes from the lab's bridges?", nil},
+	{"the guest agent answers", agentAnswers, "is qemu-guest-agent in the image? labctl console NODE shows the boot", nil, false},
+	{"its clock is the host's", isFresh, "do its agent's settings block guest-set-time or guest-exec?", goesOn, false},
+	{"the image has the programs", hasPrograms, "", needsPrograms, true},
+	{"its files are written and applied", isConfigured, "labctl console NODE logs in", delivers, true},
+	{"the system has booted", hasBooted, "labctl exec NODE -- systemctl list-jobs (of Alpine: rc-status --all) shows what it waits for", nil, true},
+	{"addresses and names are as written", isAsWritten, "labctl console NODE logs in", nil, false},
+	{"its passthrough NIC has a carrier", hasCarrier, "is the cable plugged in, and is the NIC at its other end up? labctl exec NODE -- ip -br link", hasPassthrough, false},
+	{"its bridges pass its frames", isPassed, "bridge link tells the ports' states: one that is blocking is part of a loop", isPlugged, false},
+	{"its services answer over the control network", servicesAnswer, "does a firewall of the host drop what comes from the lab's bridges?", nil, false},
 }
+
+// goesOn says whether the machine goes on from saved memory, and does not boot.
+func goesOn(m Machine) bool { return m.Memory != "" }
 
 // How often the machine behind a wait is looked at.
 const watchEvery = 200 * time.Millisecond
@@ -51,7 +56,9 @@ func (m Machine) wait(ctx context.Context, tell func(what string)) error {
 	defer watching.Wait() // it uses the connection, which may be closed after
 	defer cancel(nil)
 	watching.Go(func() { m.watch(ctx, cancel) })
-	wanted := slices.DeleteFunc(slices.Clone(requirements), func(r requirement) bool { return r.of != nil && !r.of(m) })
+	wanted := slices.DeleteFunc(slices.Clone(requirements), func(r requirement) bool {
+		return r.of != nil && !r.of(m) || r.boot && goesOn(m)
+	})
 	for i, r := range wanted {
 		tell(fmt.Sprintf("%s (%d of %d)", r.what, i+1, len(wanted)))
 		err := m.meet(ctx, r)

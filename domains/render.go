@@ -57,6 +57,7 @@ func identity(n topology.Node, b Boot, d *libvirtxml.Domain) {
 	}
 	d.Name, d.UUID = n.Object, n.UUID
 	d.Description = "node " + n.Name + " of lab " + n.Lab
+	d.GenID = &libvirtxml.DomainGenID{} // by which a guest learns that it goes on from a saved state: another each time
 }
 
 func compute(n topology.Node, b Boot, d *libvirtxml.Domain) {

@@ -95,6 +95,9 @@ func (h *Host) Close() {
 // LabDir is the folder of a lab's own files.
 func (h *Host) LabDir(lab string) string { return filepath.Join(h.Dir, "labs", lab) }
 
+// KeptDir is where the ready states of labs are kept, which outlive labs.
+func (h *Host) KeptDir() string { return filepath.Join(h.Dir, "kept") }
+
 // ImageDir is the cache of base images, which outlives labs.
 func (h *Host) ImageDir() string { return filepath.Join(h.Dir, "images") }
 

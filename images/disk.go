@@ -26,6 +26,7 @@ type Disk struct {
 	Node  string
 	Path  string // in the lab's folder, NODE.qcow2
 	Base  Base   // not needed to look or to remove
+	Kept  string // a copy of the whole disk as it was once, which it begins as; "": it is made from Base
 	Bytes int64
 	Files func() ([]File, error) // asked at Create: keys are made just before
 }
@@ -94,6 +95,9 @@ func (d Disk) removeParts() error {
 
 // write makes the whole disk under its name for parts.
 func (d Disk) write(ctx context.Context) error {
+	if d.Kept != "" {
+		return CopyDisk(ctx, d.Kept, d.part())
+	}
 	var files []File
 	if d.Base.Configure == "" || d.Base.Configure == ConfigureDisk {
 		var err error

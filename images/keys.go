@@ -25,8 +25,9 @@ import (
 // logs into others; for https a certificate and its key for each node that serves
 // it. They are made once and stay for the lab's life.
 type Keys struct {
-	Dir string
-	Lab topology.Lab
+	Dir  string
+	Lab  topology.Lab
+	From string // a folder with keys of the lab of before, which Create takes as far as they fit; "": none
 }
 
 const knownHostsFile = "known_hosts"
@@ -74,6 +75,9 @@ func (k Keys) State(context.Context) (host.State, error) {
 // Create makes the keys that are not there.
 func (k Keys) Create(context.Context) error {
 	if err := os.MkdirAll(k.Dir, 0o700); err != nil {
+		return err
+	}
+	if err := k.take(); err != nil {
 		return err
 	}
 	for _, p := range k.private() {

@@ -3,7 +3,6 @@ package lab
 import (
 	"fmt"
 
-	"github.com/mami-project/labctl/images"
 	"github.com/mami-project/labctl/topology"
 )
 
@@ -11,7 +10,7 @@ import (
 // lab's own key and known hosts: the user's own configuration plays no part, and
 // nothing is ever asked.
 func (b Build) SSHOptions(n topology.Node) []string {
-	keys := images.Keys{Dir: b.keyDir(), Lab: b.Lab}
+	keys := b.keys()
 	return []string{
 		"-F", "none",
 		"-i", keys.Identity(),

@@ -49,10 +49,10 @@ func (c Calibration) String() string {
 const calibrationFile = "calibration.json"
 
 // measured is what that file holds, by direction.
-type measured map[string]kept
+type measured map[string]remembered
 
-// kept is what is known of a direction.
-type kept struct {
+// remembered is what is known of a direction.
+type remembered struct {
 	Calibration
 	As    topology.Impair `json:"as"`      // what was set, in the kernel's units
 	Floor time.Duration   `json:"floorNs"` // what a node between the sides takes by itself; 0 where it is not known
@@ -104,7 +104,7 @@ func (b Build) floors(ctx context.Context, todo []Step, tell Tell) error {
 			if err != nil {
 				return err
 			}
-			m[i.String()] = kept{Floor: time.Duration(found.Delay.Value * float64(time.Millisecond))}
+			m[i.String()] = remembered{Floor: time.Duration(found.Delay.Value * float64(time.Millisecond))}
 			return nil
 		})
 		if err != nil {
@@ -145,7 +145,7 @@ func (b Build) Calibrate(ctx context.Context, all bool, tell Tell) ([]Calibratio
 			}
 			c.At, c.Text = time.Now().UTC(), c.String()
 			found = append(found, c)
-			known[i.String()] = kept{c, now[k], known[i.String()].Floor}
+			known[i.String()] = remembered{c, now[k], known[i.String()].Floor}
 		}
 	}
 	return found, b.keepCalibrations(known)

@@ -23,7 +23,7 @@ func TestCalibrationsAreKept(t *testing.T) {
 		Network: "one", Direction: "a->b", At: time.Unix(1, 0).UTC(), Set: set, Was: set.String(),
 		Verdict: probe.Verdict{Direction: "a->b", Values: []probe.Value{{Name: "delay_ms", Set: 3, Measured: 3.1, Result: probe.OK}}},
 	}
-	must(t, b.keepCalibrations(measured{i.String(): kept{c, set, time.Millisecond}}))
+	must(t, b.keepCalibrations(measured{i.String(): remembered{c, set, time.Millisecond}}))
 	got := b.calibrations().of(i, set)
 	if got == nil || got.String() != "a->b: delay 3.1 of 3 ms" || got.Was != set.String() || got.Off() {
 		t.Errorf("kept is %+v", got)

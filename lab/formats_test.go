@@ -171,7 +171,7 @@ func computed(b Build) []string {
 			add("wire %s %s %s %s %s", n.Name, a.Link, a.MAC, z.Link, z.MAC)
 		}
 	}
-	keys := images.Keys{Dir: b.keyDir(), Lab: b.Lab}
+	keys := images.Keys{Dir: b.keys().Dir, Lab: b.Lab}
 	file(keys.Identity())
 	file(keys.KnownHosts())
 	for _, n := range b.Lab.Nodes {

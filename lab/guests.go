@@ -18,8 +18,10 @@ import (
 )
 
 // files are those that make a base image into the node, whichever way they reach it.
-func (b Build) files(n topology.Node) func() ([]images.File, error) {
-	keys, base := images.Keys{Dir: b.keyDir(), Lab: b.Lab}, b.Bases[n.Name]
+func (b Build) files(n topology.Node) func() ([]images.File, error) { return b.filesWith(b.keys(), n) }
+
+func (b Build) filesWith(keys images.Keys, n topology.Node) func() ([]images.File, error) {
+	base := b.Bases[n.Name]
 	return func() ([]images.File, error) {
 		files, err := images.GuestFiles(b.Lab, n, keys, base.Guest)
 		if err != nil || base.System != "" { // a recipe's base has the rest already
@@ -158,7 +160,7 @@ func (b Build) trust(n topology.Node) func() (*x509.CertPool, error) {
 	if !images.ServesHTTPS(n) {
 		return nil
 	}
-	return images.Keys{Dir: b.keyDir(), Lab: b.Lab}.Trusted
+	return b.keys().Trusted
 }
 
 // Authority is the path of the certificate by which the https of the lab's nodes is
@@ -167,5 +169,5 @@ func (b Build) Authority() string {
 	if !slices.ContainsFunc(b.Lab.Nodes, images.ServesHTTPS) {
 		return ""
 	}
-	return images.Keys{Dir: b.keyDir(), Lab: b.Lab}.Authority()
+	return b.keys().Authority()
 }

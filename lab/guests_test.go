@@ -32,7 +32,7 @@ func configuredBy(t *testing.T, way string) Build {
 		b.Bases[n.Name] = images.Base{Manifest: images.Manifest{Configure: way, Guest: images.GuestDebian}}
 	}
 	must(t, b.folder().Create(t.Context()))
-	must(t, images.Keys{Dir: b.keyDir(), Lab: b.Lab}.Create(t.Context()))
+	must(t, images.Keys{Dir: b.keys().Dir, Lab: b.Lab}.Create(t.Context()))
 	return b
 }
 

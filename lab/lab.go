@@ -15,6 +15,7 @@ import (
 	"github.com/mami-project/labctl/domains"
 	"github.com/mami-project/labctl/host"
 	"github.com/mami-project/labctl/images"
+	"github.com/mami-project/labctl/lab/kept"
 	"github.com/mami-project/labctl/networks"
 	"github.com/mami-project/labctl/topology"
 )
@@ -52,13 +53,13 @@ type Build struct {
 	Tag   host.Tag
 	Made  Made
 	Bases map[string]images.Base // by the node's name; not needed to look or to remove
+	State kept.State             // the ready state that nodes go on from where it has their memory; the zero State: they boot
 	Accel string                 // topology.AccelKVM or topology.AccelTCG
 }
 
 // Resources lists what a lab is made of, in stages: each stage needs only what
 // stands before it, and inside a stage the order does not matter.
 func (b Build) Resources() [][]Resource {
-	keys := images.Keys{Dir: b.keyDir(), Lab: b.Lab}
 	var segments, wires, disks, machines, mirrors, impairments []Resource
 	for _, s := range b.segments() {
 		segments = append(segments, s)
@@ -83,7 +84,7 @@ func (b Build) Resources() [][]Resource {
 	}
 	return [][]Resource{
 		{b.folder()},
-		{keys},
+		{b.keys()},
 		append(segments, disks...),
 		{networks.Publish{Lab: b.Lab}}, // keeps the host silent on what machines bring up
 		append(wires, machines...),

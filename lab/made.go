@@ -20,6 +20,7 @@ type Made struct {
 	UID   string     `xml:"uid,attr,omitempty"`   // the user's number
 	With  string     `xml:"with,attr,omitempty"`  // labctl's version
 	Until *time.Time `xml:"until,attr,omitempty"` // labctl gc takes the lab down from then on; nil: never
+	Start *Start     `xml:"start"`                // how its nodes came to run; nil: not known
 }
 
 // now is the host's clock; tests have one of their own.

@@ -59,20 +59,24 @@ func (b Build) runningOn() (string, error) {
 
 // disk is the overlay of a node.
 func (b Build) disk(n topology.Node) images.Disk {
-	return images.Disk{
+	d := images.Disk{
 		Node:  n.Name,
 		Path:  b.diskPath(n),
 		Base:  b.Bases[n.Name],
 		Bytes: n.DiskBytes,
 		Files: b.files(n),
 	}
+	if b.State.Has(n.Name) {
+		d.Kept = b.State.Disk(n.Name)
+	}
+	return d
 }
 
 func (b Build) diskPath(n topology.Node) string { return b.dir(n.Name + ".qcow2") }
 
 // machine is the domain of a node.
 func (b Build) machine(n topology.Node) domains.Machine {
-	return domains.Machine{
+	m := domains.Machine{
 		On:       b.On,
 		Node:     n,
 		Guest:    b.guest(n),
@@ -83,6 +87,10 @@ func (b Build) machine(n topology.Node) domains.Machine {
 		Programs: b.programs(n),
 		Trust:    b.trust(n),
 	}
+	if b.State.Has(n.Name) {
+		m.Memory = b.State.Memory(n.Name)
+	}
+	return m
 }
 
 // boot is how the node's machine starts, as its base image says.

@@ -3,6 +3,8 @@ package lab
 import (
 	"path/filepath"
 
+	"github.com/mami-project/labctl/images"
+	"github.com/mami-project/labctl/lab/kept"
 	"github.com/mami-project/labctl/networks"
 )
 
@@ -12,7 +14,12 @@ func (b Build) dir(names ...string) string {
 	return filepath.Join(append([]string{b.On.LabDir(b.Lab.Name)}, names...)...)
 }
 
-func (b Build) keyDir() string { return b.dir("keys") }
+// keys are the lab's, as far as they can be those of its kept states.
+func (b Build) keys() images.Keys {
+	return images.Keys{Dir: b.dir("keys"), Lab: b.Lab, From: b.kept().Keys(b.Lab.Name)}
+}
+
+func (b Build) kept() kept.Store { return kept.Store{Dir: b.On.KeptDir()} }
 
 func (b Build) segments() []networks.Segment {
 	var ss []networks.Segment

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/mami-project/labctl/host"
@@ -18,6 +17,10 @@ type Wanted struct {
 	Replace bool          // take a lab made from another file down first
 	Timeout time.Duration // for all of it, building an image excepted
 	TTL     time.Duration // how long the lab is to stay from when its claim is made; 0: as long as it was to
+	Cold    bool          // boot, also where a ready state is kept that could be gone on from
+	// StateLimit is how much the ready states of all labs may take on the disk (bytes); 0:
+	// none is kept. What was not used for longest goes first.
+	StateLimit int64
 }
 
 // How long taking back what a failed run made may take.
@@ -43,7 +46,7 @@ func Up(ctx context.Context, h *host.Host, f topology.File, w Wanted, tell Tell)
 	if err != nil {
 		return Build{}, Proof{}, b.takeBack(ctx, made, w.Keep, tell, err)
 	}
-	proof, more, err := b.raise(ctx, w.Timeout, tell)
+	proof, more, err := b.raise(ctx, w, tell)
 	if err != nil {
 		return b, proof, b.takeBack(ctx, append(made, more...), w.Keep, tell, err)
 	}
@@ -93,76 +96,15 @@ func claim(ctx context.Context, h *host.Host, f topology.File, w Wanted, tell Te
 }
 
 // raise builds on the claim: base images, then what the time is counted for.
-func (b *Build) raise(ctx context.Context, timeout time.Duration, tell Tell) (Proof, [][]Removable, error) {
+func (b *Build) raise(ctx context.Context, w Wanted, tell Tell) (Proof, [][]Removable, error) {
 	release, err := b.openBases(ctx, tell)
 	if err != nil {
 		return Proof{}, nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, TimedOut{timeout})
+	ctx, cancel := context.WithTimeoutCause(ctx, w.Timeout, TimedOut{w.Timeout})
 	defer cancel()
-	proof, made, err := b.converge(ctx, release, tell)
+	proof, made, err := b.converge(ctx, w, release, tell)
 	return proof, made, overdue(ctx, err)
-}
-
-// converge is the plan, the wait and the proof. The bases are released once disks stand on them.
-func (b *Build) converge(ctx context.Context, release func(), tell Tell) (Proof, [][]Removable, error) {
-	release = sync.OnceFunc(release)
-	defer release()
-	stages := b.Resources()
-	p, err := PlanUp(ctx, stages)
-	if err != nil {
-		return Proof{}, nil, err
-	}
-	if b.Accel == topology.AccelTCG && b.Lab.Accel == topology.AccelAuto {
-		tell.warn(slowWarning(b.On))
-	}
-	if err := b.verifyBases(ctx, p, tell); err != nil {
-		return Proof{}, nil, err
-	}
-	plain, impaired := p.parts()
-	made, err := plain.Apply(ctx, tell)
-	release()
-	if err != nil {
-		return Proof{}, made, err
-	}
-	if err := Ready(ctx, stages, tell); err != nil {
-		return Proof{}, made, err
-	}
-	proof, err := b.Prove(ctx, tell)
-	if err != nil {
-		return proof, made, err
-	}
-	more, err := b.impair(ctx, impaired, tell)
-	return proof, append(made, more...), err
-}
-
-// impair puts impairments on, and measures what they do.
-func (b Build) impair(ctx context.Context, p Plan, tell Tell) ([][]Removable, error) {
-	if p.Empty() {
-		return nil, nil
-	}
-	if err := b.floors(ctx, p.Steps(), tell); err != nil {
-		return nil, err
-	}
-	made, err := p.Apply(ctx, tell)
-	if err != nil {
-		return made, err
-	}
-	all, err := b.Calibrate(ctx, false, tell)
-	for _, c := range all {
-		if c.Off() {
-			tell.warn(fmt.Sprintf("network %s does not do what it was set to: %s", c.Network, c))
-		} else {
-			tell.Note(fmt.Sprintf("network %s: %s", c.Network, c))
-		}
-	}
-	return made, err
-}
-
-// parts are what is done before the lab is proven, and what after: its impairments.
-func (p Plan) parts() (before, after Plan) {
-	last := len(p.Stages) - 1
-	return Plan{p.Stages[:last]}, Plan{p.Stages[last:]}
 }
 
 // overdue puts the deadline or the signal that ended ctx before what was waited for.

@@ -250,7 +250,7 @@ func TestLoginAndOptions(t *testing.T) {
 		t.Errorf("%v: b is on no network with the host", err)
 	}
 	options := strings.Join(b.SSHOptions(mustNode(t, b.Lab, "a")), " ")
-	for _, want := range []string{"-F none", "BatchMode=yes", "StrictHostKeyChecking=yes", "HostKeyAlias=a", b.keyDir()} {
+	for _, want := range []string{"-F none", "BatchMode=yes", "StrictHostKeyChecking=yes", "HostKeyAlias=a", b.keys().Dir} {
 		if !strings.Contains(options, want) {
 			t.Errorf("no %q in %q", want, options)
 		}

@@ -45,7 +45,7 @@ func (c *checker) checkSize(p path, text string, least, most int64) {
 	if text == "" {
 		return
 	}
-	bytes, err := parseSize(text)
+	bytes, err := ParseSize(text)
 	is := fmt.Sprintf("%s is %s", p, show(text))
 	expected := fmt.Sprintf("expected %s to %s", showSize(least), showSize(most))
 	switch {
@@ -62,7 +62,7 @@ func sizeHint(text string, least, most int64) string {
 	digits := strings.TrimRight(text, " kKmMgGtTiIbB")
 	letter := strings.ToUpper(strings.TrimSpace(text[len(digits):]))
 	for _, unit := range []string{"MiB", "GiB", "TiB"} {
-		bytes, err := parseSize(digits + unit)
+		bytes, err := ParseSize(digits + unit)
 		if err == nil && bytes >= least && bytes <= most && (letter == "" || letter[0] == unit[0]) {
 			return ", such as " + digits + unit
 		}

@@ -284,7 +284,7 @@ func (d *draft) decideNIC(c *draftNIC) NIC {
 
 // size is that of a checked text, or of the default.
 func size(text, otherwise string) int64 {
-	n, err := parseSize(cmp.Or(text, otherwise))
+	n, err := ParseSize(cmp.Or(text, otherwise))
 	if err != nil {
 		return 0 // Load has reported it
 	}

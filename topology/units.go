@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// parseSize is a size in bytes, from a whole number and its unit.
-func parseSize(s string) (int64, error) {
+// ParseSize is a size in bytes, from a whole number and its unit.
+func ParseSize(s string) (int64, error) {
 	digits := len(s) - len(strings.TrimLeft(s, "0123456789"))
 	shift := map[string]int{"MiB": 20, "GiB": 30, "TiB": 40}[s[digits:]]
 	n, err := strconv.ParseInt(s[:digits], 10, 64)

@@ -25,8 +25,9 @@ var layout = map[string][]string{
 	"domains":        {"host", "topology"},
 	"flows":          {"topology"},
 	"flows/report":   {"flows", "lab/graph", "topology"},
-	"lab":            {"host", "topology", "networks", "networks/shape", "networks/probe", "images", "domains", "flows"},
+	"lab":            {"host", "topology", "networks", "networks/shape", "networks/probe", "images", "domains", "flows", "lab/kept"},
 	"lab/graph":      {"topology"},
+	"lab/kept":       {"host"},
 	"cmd/labctl":     {"host", "topology", "networks", "networks/probe", "images", "domains", "flows", "flows/report", "lab", "lab/graph"},
 	"e2e":            {"host", "topology", "networks", "networks/probe", "images", "domains", "flows", "lab"},
 }

@@ -40,7 +40,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 
 func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	commands := []*cli.Command{
-		upCommand, downCommand, planCommand, graphCommand, statusCommand, listCommand, gcCommand, checkCommand, doctorCommand, verifyCommand, impairCommand,
+		upCommand, downCommand, resetCommand, planCommand, graphCommand, statusCommand, listCommand, gcCommand, checkCommand, doctorCommand, verifyCommand, impairCommand,
 		runCommand, reportCommand, flowsCommand,
 		sshCommand, execCommand, consoleCommand, cpCommand, captureCommand,
 		imageCommand, initCommand, schemaCommand, versionCommand, completionCommand, helpCommand,

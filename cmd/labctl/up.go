@@ -22,6 +22,8 @@ var upCommand = &cli.Command{
 		&cli.DurationFlag{Name: "timeout", Value: 10 * time.Minute, Usage: "give up when the lab is not ready after `TIME`"},
 		&cli.BoolFlag{Name: "keep", Usage: "leave what a failed run made, for a look"},
 		&cli.BoolFlag{Name: "replace", Usage: "take a lab made from a file that said otherwise down first"},
+		&cli.BoolFlag{Name: "cold", Usage: "boot the nodes, also where their ready state is kept"},
+		&cli.StringFlag{Name: "state-limit", EnvVars: []string{"LABCTL_STATE_LIMIT"}, Value: "10GiB", Usage: "let the ready states of all labs take `SIZE` on the disk at most; 0 keeps none"},
 		&cli.DurationFlag{Name: "ttl", Usage: "let labctl gc take the lab down `TIME` after this up has begun on it; for a lab that is there it counts anew"},
 		jsonFlag, eventsFlag,
 	},
@@ -32,6 +34,10 @@ func runUp(c *cli.Context) error {
 	ttl := c.Duration("ttl")
 	if c.IsSet("ttl") && ttl <= 0 {
 		return usage{fmt.Sprintf("--ttl %s is no time to come", ttl)}
+	}
+	limit, err := stateLimit(c)
+	if err != nil {
+		return err
 	}
 	f, from, err := readFile(c)
 	if err != nil {
@@ -48,6 +54,7 @@ func runUp(c *cli.Context) error {
 		tell.Note(fmt.Sprintf("lab %s, from %s", f.Name, from))
 		b, proof, err = lab.Up(c.Context, h, f, lab.Wanted{
 			From: from, Keep: c.Bool("keep"), Replace: c.Bool("replace"), Timeout: c.Duration("timeout"), TTL: ttl,
+			Cold: c.Bool("cold"), StateLimit: limit,
 		}, tell)
 		return err
 	})
@@ -62,6 +69,19 @@ func runUp(c *cli.Context) error {
 		return printJSON(c, s)
 	}
 	return printReach(c.App.Writer, b, proof)
+}
+
+// stateLimit is what the ready states of labs may take (bytes).
+func stateLimit(c *cli.Context) (int64, error) {
+	text := c.String("state-limit")
+	if text == "0" {
+		return 0, nil
+	}
+	n, err := topology.ParseSize(text)
+	if err != nil {
+		return 0, usage{fmt.Sprintf("--state-limit %q %v: expected a size such as 10GiB, or 0", text, err)}
+	}
+	return n, nil
 }
 
 // printReach tells how the lab's nodes are reached.

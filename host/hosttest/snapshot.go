@@ -26,7 +26,7 @@ var looks = []look{
 // Snapshot looks at everything labctl promises to leave as it was: libvirt's
 // domains, networks, pools and volumes; PCI devices, links, addresses, routes, queues,
 // filters, firewall rules and settings; processes, mounts and files. The test
-// itself, libvirt's daemons and base images do not count.
+// itself, libvirt's daemons, base images and kept states do not count.
 func Snapshot(t *testing.T) Inventory {
 	t.Helper()
 	h, err := host.Connect("", host.DefaultDir)

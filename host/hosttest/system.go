@@ -73,7 +73,7 @@ func lookFiles(t *testing.T, h *host.Host, found Inventory) {
 				return nil
 			case err != nil:
 				return err
-			case path == h.ImageDir() || filepath.Dir(path) == os.TempDir() && strings.HasPrefix(e.Name(), test):
+			case path == h.ImageDir() || path == h.KeptDir() || filepath.Dir(path) == os.TempDir() && strings.HasPrefix(e.Name(), test):
 				return fs.SkipDir
 			case slices.Contains(daemonFiles, path):
 				return nil

@@ -1,0 +1,172 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/mami-project/labctl/domains"
+	"github.com/mami-project/labctl/lab/kept"
+	"github.com/mami-project/labctl/topology"
+)
+
+// converge makes what is missing, starts what is off, and proves the lab. The bases are
+// released once disks stand on them.
+func (b *Build) converge(ctx context.Context, w Wanted, release func(), tell Tell) (Proof, [][]Removable, error) {
+	release = sync.OnceFunc(release)
+	defer release()
+	p, err := PlanUp(ctx, b.Resources())
+	if err != nil {
+		return Proof{}, nil, err
+	}
+	if b.Accel == topology.AccelTCG && b.Lab.Accel == topology.AccelAuto {
+		tell.warn(slowWarning(b.On))
+	}
+	if err := b.verifyBases(ctx, p, tell); err != nil {
+		return Proof{}, nil, err
+	}
+	made, err := p.begin().Apply(ctx, tell)
+	if err != nil {
+		return Proof{}, made, err
+	}
+	way, err := b.decideWay(p, b.keys(), w.Cold)
+	if err != nil {
+		return Proof{}, made, err
+	}
+	if b.State.Key != "" {
+		proof, more, err := b.goOn(ctx, release, tell)
+		if err == nil || ctx.Err() != nil {
+			return proof, append(made, more...), err
+		}
+		tell.warn(fmt.Sprintf("the nodes boot, since they could not go on from the ready state that is kept: %v", err))
+		b.State = kept.State{}
+		if err := destroy(ctx, more, tell); err != nil {
+			return Proof{}, append(made, more...), err
+		}
+	}
+	proof, more, err := b.bootAll(ctx, way, w.StateLimit, release, tell)
+	return proof, append(made, more...), err
+}
+
+// goOn starts all nodes from the ready state, and proves the lab.
+func (b *Build) goOn(ctx context.Context, release func(), tell Tell) (Proof, [][]Removable, error) {
+	if err := b.checkState(tell); err != nil {
+		return Proof{}, nil, err
+	}
+	_, made, err := b.make(ctx, release, tell)
+	if err != nil {
+		return Proof{}, made, err
+	}
+	proof, more, err := b.prove(ctx, tell)
+	if err == nil {
+		err = errors.Join(b.State.Used(), b.started(Warm, ""))
+	}
+	return proof, append(made, more...), err
+}
+
+// bootAll boots the nodes that do not run, and proves the lab. Where all of them are new, what
+// they are then is saved and gone on from: it is kept once it is proven.
+func (b *Build) bootAll(ctx context.Context, w way, limit int64, release func(), tell Tell) (Proof, [][]Removable, error) {
+	nodes, made, err := b.make(ctx, release, tell)
+	if err != nil {
+		return Proof{}, made, err
+	}
+	draft, whole := kept.Draft{}, false
+	if w.fresh {
+		draft, whole, err = b.saveAndGoOn(ctx, w.inputs, limit, tell)
+		defer drop(&draft, tell)
+		if err != nil {
+			return Proof{}, made, err
+		}
+	}
+	proof, more, err := b.prove(ctx, tell)
+	made = append(made, more...)
+	if err != nil {
+		return proof, made, err
+	}
+	if whole {
+		whole = b.keep(ctx, &draft, limit, tell)
+	}
+	if !whole {
+		b.State = kept.State{}
+	}
+	if len(nodes) > 0 {
+		which := strings.Join(nodes, " ")
+		if len(nodes) == len(b.Lab.Nodes) {
+			which = ""
+		}
+		err = b.started(Cold, which)
+	}
+	return proof, made, err
+}
+
+// make makes all but impairments, and waits until the nodes are ready. It returns the
+// nodes that it started.
+func (b *Build) make(ctx context.Context, release func(), tell Tell) (nodes []string, made [][]Removable, err error) {
+	stages := b.Resources()
+	p, err := PlanUp(ctx, stages)
+	if err != nil {
+		return nil, nil, err
+	}
+	plain, _ := p.parts()
+	for _, s := range plain.Steps() {
+		if m, ok := s.Resource.(domains.Machine); ok {
+			nodes = append(nodes, m.Node.Name)
+		}
+	}
+	made, err = plain.Apply(ctx, tell)
+	release()
+	if err != nil {
+		return nodes, made, err
+	}
+	return nodes, made, Ready(ctx, stages, tell)
+}
+
+// prove proves the data path, then puts impairments on and measures what they do.
+func (b *Build) prove(ctx context.Context, tell Tell) (Proof, [][]Removable, error) {
+	proof, err := b.Prove(ctx, tell)
+	if err != nil {
+		return proof, nil, err
+	}
+	p, err := PlanUp(ctx, b.Resources())
+	if err != nil {
+		return proof, nil, err
+	}
+	_, impaired := p.parts()
+	made, err := b.impair(ctx, impaired, tell)
+	return proof, made, err
+}
+
+// impair puts impairments on, and measures what they do.
+func (b Build) impair(ctx context.Context, p Plan, tell Tell) ([][]Removable, error) {
+	if p.Empty() {
+		return nil, nil
+	}
+	if err := b.floors(ctx, p.Steps(), tell); err != nil {
+		return nil, err
+	}
+	made, err := p.Apply(ctx, tell)
+	if err != nil {
+		return made, err
+	}
+	all, err := b.Calibrate(ctx, false, tell)
+	for _, c := range all {
+		if c.Off() {
+			tell.warn(fmt.Sprintf("network %s does not do what it was set to: %s", c.Network, c))
+		} else {
+			tell.Note(fmt.Sprintf("network %s: %s", c.Network, c))
+		}
+	}
+	return made, err
+}
+
+// begin is what nothing of a node is needed for: the lab's folder and its keys.
+func (p Plan) begin() Plan { return Plan{p.Stages[:2]} }
+
+// parts are what is done before the lab is proven, and what after: its impairments.
+func (p Plan) parts() (before, after Plan) {
+	last := len(p.Stages) - 1
+	return Plan{p.Stages[:last]}, Plan{p.Stages[last:]}
+}

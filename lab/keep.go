@@ -1,0 +1,215 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/mami-project/labctl/domains"
+	"github.com/mami-project/labctl/images"
+	"github.com/mami-project/labctl/lab/kept"
+)
+
+// A lab that has booted is saved before it is proven, and goes on from what was saved:
+// what the proof then shows is true of the state that is kept, and of all that go on from it.
+
+// keeps says why the ready state of a lab that has booted is not to be saved; "" where it is.
+func (b Build) keeps(limit int64) (why string, err error) {
+	if limit == 0 || b.On.Fake() {
+		return "nothing is kept", nil
+	}
+	var most int64
+	for _, m := range b.Machines() {
+		if b.savable(m) {
+			most += int64(m.Node.MemoryMiB) << 20
+		}
+	}
+	if most == 0 {
+		return "no node can be saved", nil
+	}
+	var s unix.Statfs_t
+	if err := unix.Statfs(b.On.Dir, &s); err != nil {
+		return "", err
+	}
+	if free := int64(s.Bavail) * s.Bsize; free < most+leaveFree {
+		return fmt.Sprintf("it may take %d MiB, and %s has %d MiB free, of which %d are left to the nodes", most>>20, b.On.Dir, free>>20, leaveFree>>20), nil
+	}
+	return "", nil
+}
+
+// leaveFree is how much is left to the disks of nodes when a state is saved (bytes).
+const leaveFree = 256 << 20
+
+// savable says whether a node's state can be saved: without a device of the host assigned
+// to it, and without a UEFI, whose variables are in a file of their own.
+func (b Build) savable(m domains.Machine) bool {
+	return m.Savable() && b.Bases[m.Node.Name].Boot != images.BootUEFI
+}
+
+// save writes the state of all nodes that can be saved into a draft, all at once, and ends
+// their machines. What could not be saved runs on; the draft is then good to go on from,
+// and not to be kept.
+func (b *Build) save(ctx context.Context, inputs map[string]string, tell Tell) (kept.Draft, error) {
+	d, err := b.kept().Begin(b.Lab.Name, keyOf(inputs), inputs)
+	if err != nil {
+		return d, err
+	}
+	var mu sync.Mutex
+	var errs []error
+	var group errgroup.Group
+	for _, m := range b.Machines() {
+		if !b.savable(m) {
+			continue
+		}
+		group.Go(func() error {
+			err := tell.work("save", m.String(), func() error {
+				if err := m.Save(ctx, d.Memory(m.Node.Name)); err != nil {
+					return err
+				}
+				return images.CopyDisk(ctx, b.diskPath(m.Node), d.Disk(m.Node.Name))
+			})
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				errs = append(errs, fmt.Errorf("save %s: %w", m, err))
+			} else {
+				d.Saved(m.Node.Name)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait()
+	b.State = d.State
+	return d, errors.Join(errs...)
+}
+
+// saveAndGoOn saves the nodes' state and has them go on from it, and says whether it is whole.
+// Where they cannot, they boot again, and nothing is kept.
+func (b *Build) saveAndGoOn(ctx context.Context, inputs map[string]string, limit int64, tell Tell) (kept.Draft, bool, error) {
+	const not = "the ready state is not kept, so that the next labctl up boots, and labctl reset does: "
+	why, err := b.keeps(limit)
+	if err != nil || why != "" {
+		if why != "" && limit > 0 && !b.On.Fake() {
+			tell.warn(not + why)
+		}
+		return kept.Draft{}, false, err
+	}
+	draft, failed := b.save(ctx, inputs, tell)
+	if ctx.Err() != nil {
+		return draft, false, context.Cause(ctx)
+	}
+	_, _, err = b.make(ctx, func() {}, tell)
+	if err != nil && ctx.Err() == nil {
+		failed = errors.Join(failed, err)
+		b.State = kept.State{}
+		if err = b.off(); err == nil {
+			_, _, err = b.make(ctx, func() {}, tell)
+		}
+	}
+	if failed != nil {
+		tell.warn(not + failed.Error())
+	}
+	return draft, failed == nil, err
+}
+
+// off ends all machines.
+func (b Build) off() error {
+	var errs []error
+	for _, m := range b.Machines() {
+		errs = append(errs, m.Off())
+	}
+	return errors.Join(errs...)
+}
+
+// keep puts the state that was gone on from, and proven, in its place, with the keys that are in it.
+func (b *Build) keep(ctx context.Context, d *kept.Draft, limit int64, tell Tell) bool {
+	err := tell.work("keep", "state/"+b.Lab.Name, func() error {
+		if err := b.makeRoom(ctx, limit, tell); err != nil {
+			return err
+		}
+		err := b.keys().KeepIn(b.kept().Keys(b.Lab.Name))
+		if err != nil {
+			return err
+		}
+		b.State, err = d.Keep()
+		return err
+	})
+	if err != nil {
+		tell.warn(fmt.Sprintf("the ready state is not kept: %v", err))
+	}
+	return err == nil
+}
+
+// makeRoom removes states that were not used for longest until all that are kept, the new
+// one among them, take no more than limit (bytes). Those of labs that are on the host stay.
+func (b Build) makeRoom(ctx context.Context, limit int64, tell Tell) error {
+	store := b.kept()
+	labs, err := store.Labs()
+	if err != nil {
+		return err
+	}
+	total := int64(0)
+	for _, n := range labs {
+		total += n
+	}
+	if total <= limit {
+		return nil
+	}
+	marks, err := FindMarks(b.On)
+	if err != nil {
+		return err
+	}
+	up := map[string]bool{}
+	for _, name := range marks.Labs() {
+		up[name] = name != b.Lab.Name
+	}
+	oldest, err := store.Oldest()
+	if err != nil {
+		return err
+	}
+	for _, s := range oldest {
+		if total <= limit {
+			break
+		}
+		if up[s.Lab] || s.Lab == b.Lab.Name && s.Key == b.State.Key {
+			continue
+		}
+		freed, err := removeState(ctx, s, b.Lab.Name)
+		if err != nil {
+			return err
+		}
+		if freed {
+			tell.Note(fmt.Sprintf("the ready state of lab %s of %s is removed: together they took more than %d MiB", s.Lab, s.At.Format("2006-01-02 15:04"), limit>>20))
+			total -= s.Bytes()
+		}
+	}
+	if total > limit {
+		return fmt.Errorf("it and what else cannot go take %d MiB, of the %d MiB that ready states may take (--state-limit)", labs[b.Lab.Name]>>20, limit>>20)
+	}
+	return nil
+}
+
+// removeState removes a state unless another labctl works on its lab. own is the lab that
+// this one works on.
+func removeState(ctx context.Context, s kept.State, own string) (bool, error) {
+	if s.Lab == own {
+		return true, s.Remove()
+	}
+	unlock, holder, err := tryLock(ctx, s.Lab, "removing a ready state")
+	if err != nil || holder != "" {
+		return false, err
+	}
+	defer unlock()
+	return true, s.Remove()
+}
+
+// drop removes a draft that is not to be kept.
+func drop(d *kept.Draft, tell Tell) {
+	if err := d.Drop(); err != nil {
+		tell.warn(fmt.Sprintf("what was saved of the nodes is left in %s: %v", d.Dir, err))
+	}
+}

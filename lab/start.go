@@ -1,0 +1,143 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mami-project/labctl/domains"
+	"github.com/mami-project/labctl/host"
+	"github.com/mami-project/labctl/images"
+	"github.com/mami-project/labctl/lab/kept"
+)
+
+// How nodes came to run.
+const (
+	Cold  = "cold"  // they booted
+	Warm  = "warm"  // they went on from the state of an earlier lab that was proven ready
+	Reset = "reset" // they went back to that state in the lab that was up
+)
+
+// Start is how and when the lab's nodes came to run the last time that any was started.
+type Start struct {
+	How   string     `json:"how" xml:"how,attr"` // Cold, Warm or Reset
+	At    *time.Time `json:"at" xml:"at,attr"`
+	State string     `json:"state,omitempty" xml:"state,attr,omitempty"` // the key of their ready state; "" where none is kept
+	Saved *time.Time `json:"saved,omitempty" xml:"saved,attr,omitempty"` // when that was saved
+	Nodes string     `json:"nodes,omitempty" xml:"nodes,attr,omitempty"` // which were started, where it was not all
+}
+
+// way is how `up` is to start nodes.
+type way struct {
+	fresh  bool              // all of them are made from nothing: what is ready then may be kept
+	inputs map[string]string // what a ready state depends on; of fresh nodes only
+	why    string            // they boot; "" where they go on from a state, or there is no state to be had
+}
+
+// decideWay looks for a ready state from which the nodes that the plan makes could go on.
+// keys are those that the nodes have, or will.
+func (b *Build) decideWay(p Plan, keys images.Keys, cold bool) (way, error) {
+	w := way{fresh: b.fresh(p)}
+	if !w.fresh || b.On.Fake() {
+		return w, nil
+	}
+	inputs, err := b.inputs(keys)
+	if err != nil {
+		return w, err
+	}
+	w.inputs = inputs
+	if cold {
+		w.why = "--cold"
+		return w, nil
+	}
+	state, err := b.kept().Find(b.Lab.Name, keyOf(inputs), inputs)
+	if err != nil {
+		w.why = err.Error()
+		return w, nil
+	}
+	b.State = state
+	return w, nil
+}
+
+// fresh says whether the plan makes all nodes from nothing.
+func (b Build) fresh(p Plan) bool {
+	made := 0
+	for _, s := range p.Steps() {
+		switch s.Resource.(type) {
+		case images.Disk, domains.Machine:
+			if s.Was == host.Absent {
+				made++
+			}
+		}
+	}
+	return made == 2*len(b.Lab.Nodes)
+}
+
+// PlannedStart says how `up` would start the nodes: how is "" where it would start none.
+func (b Build) PlannedStart(p Plan) (how, why string, err error) {
+	keys := b.keys()
+	keys.Dir = keys.From // those of before are taken
+	w, err := b.decideWay(p, keys, false)
+	if errors.Is(err, fs.ErrNotExist) { // no keys of before
+		return Cold, kept.None{Lab: b.Lab.Name}.Error(), nil
+	}
+	if err != nil {
+		return "", "", err
+	}
+	starts := false
+	for _, s := range p.Steps() {
+		_, machine := s.Resource.(domains.Machine)
+		starts = starts || machine
+	}
+	switch {
+	case b.State.Key != "":
+		return Warm, "from the ready state of " + b.State.At.Local().Format(time.DateTime), nil
+	case !starts:
+		return "", "", nil
+	case !w.fresh:
+		return Cold, "some of the lab is there", nil
+	}
+	return Cold, w.why, nil
+}
+
+// checkState reads the state that is to be gone on from, whole: one that is not as it was
+// written is not used.
+func (b *Build) checkState(tell Tell) error {
+	return tell.work("verify", "state/"+b.Lab.Name, func() error {
+		var group errgroup.Group
+		for _, n := range b.Lab.Nodes {
+			if b.State.Has(n.Name) {
+				group.Go(func() error { return b.State.Check(n.Name) })
+			}
+		}
+		return group.Wait()
+	})
+}
+
+// started notes in the lab's mark how its nodes came to run.
+func (b *Build) started(how string, nodes string) error {
+	at := now().UTC().Truncate(time.Second)
+	s := Start{How: how, At: &at, Nodes: nodes}
+	if b.State.Key != "" {
+		s.State, s.Saved = b.State.Key, &b.State.At
+	} else if nodes != "" && b.Made.Start != nil {
+		s.State, s.Saved = b.Made.Start.State, b.Made.Start.Saved
+	}
+	b.Made.Start = &s
+	if err := b.folder().write(); err != nil {
+		return fmt.Errorf("note how the nodes were started: %w", err)
+	}
+	return nil
+}
+
+// stateOf opens the ready state that the lab's nodes had when they were proven.
+func (b Build) stateOf() (kept.State, error) {
+	s := b.Made.Start
+	if s == nil || s.State == "" {
+		return kept.State{}, kept.None{Lab: b.Lab.Name}
+	}
+	return b.kept().Find(b.Lab.Name, s.State, nil)
+}
