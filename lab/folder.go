@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/mami-project/labctl/host"
+	"github.com/mami-project/labctl/lab/kept"
 )
 
 // Folder is a lab's own folder, with the lab's mark in it: the first of its
@@ -110,9 +111,12 @@ func (f Folder) write() error {
 	return host.WriteFile(filepath.Join(f.dir(), markFile), mark, 0o600)
 }
 
-// Destroy removes the folder and all that is in it.
+// Destroy removes the folder and all that is in it, and a state that was not saved whole.
 func (f Folder) Destroy(context.Context) error {
 	if err := f.own(); err != nil {
+		return err
+	}
+	if err := (kept.Store{Dir: f.On.KeptDir()}).Unfinished(f.Tag.Lab); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(f.dir()); err != nil {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/mami-project/labctl/domains"
+	"github.com/mami-project/labctl/host"
 	"github.com/mami-project/labctl/images"
 	"github.com/mami-project/labctl/lab/kept"
 )
@@ -159,14 +161,6 @@ func (b Build) makeRoom(ctx context.Context, limit int64, tell Tell) error {
 	if total <= limit {
 		return nil
 	}
-	marks, err := FindMarks(b.On)
-	if err != nil {
-		return err
-	}
-	up := map[string]bool{}
-	for _, name := range marks.Labs() {
-		up[name] = name != b.Lab.Name
-	}
 	oldest, err := store.Oldest()
 	if err != nil {
 		return err
@@ -175,7 +169,7 @@ func (b Build) makeRoom(ctx context.Context, limit int64, tell Tell) error {
 		if total <= limit {
 			break
 		}
-		if up[s.Lab] || s.Lab == b.Lab.Name && s.Key == b.State.Key {
+		if s.Lab == b.Lab.Name && s.Key == b.State.Key || s.Lab != b.Lab.Name && isThere(b.On.LabDir(s.Lab)) {
 			continue
 		}
 		freed, err := removeState(ctx, s, b.Lab.Name)
@@ -199,12 +193,45 @@ func removeState(ctx context.Context, s kept.State, own string) (bool, error) {
 	if s.Lab == own {
 		return true, s.Remove()
 	}
-	unlock, holder, err := tryLock(ctx, s.Lab, "removing a ready state")
+	return unworked(ctx, s.Lab, s.Remove)
+}
+
+// unworked does something with what is kept of a lab, unless another labctl works on it.
+func unworked(ctx context.Context, lab string, do func() error) (bool, error) {
+	unlock, holder, err := tryLock(ctx, lab, "removing a ready state")
 	if err != nil || holder != "" {
 		return false, err
 	}
 	defer unlock()
-	return true, s.Remove()
+	return true, do()
+}
+
+// PruneStates removes what is kept of labs that are not on the host, whose folders are
+// below dir, and returns how many bytes it took by lab.
+func PruneStates(ctx context.Context, dir string) (map[string]int64, error) {
+	h := &host.Host{Dir: dir}
+	store := kept.Store{Dir: h.KeptDir()}
+	labs, err := store.Labs()
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for name := range labs {
+		freed := false
+		if !isThere(h.LabDir(name)) {
+			freed, err = unworked(ctx, name, func() error { return store.Forget(name) })
+			errs = append(errs, err)
+		}
+		if !freed {
+			delete(labs, name)
+		}
+	}
+	return labs, errors.Join(errs...)
+}
+
+func isThere(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // drop removes a draft that is not to be kept.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -28,6 +29,29 @@ type Start struct {
 	State string     `json:"state,omitempty" xml:"state,attr,omitempty"` // the key of their ready state; "" where none is kept
 	Saved *time.Time `json:"saved,omitempty" xml:"saved,attr,omitempty"` // when that was saved
 	Nodes string     `json:"nodes,omitempty" xml:"nodes,attr,omitempty"` // which were started, where it was not all
+}
+
+// String is how the nodes came to run, as users see it.
+func (s Start) String() string {
+	which, at := "its nodes", "some time"
+	if s.Nodes != "" {
+		which = strings.ReplaceAll(s.Nodes, " ", ", ")
+	}
+	if s.At != nil {
+		at = s.At.Local().Format(time.DateTime)
+	}
+	saved := ""
+	if s.Saved != nil {
+		saved = " of " + s.Saved.Local().Format(time.DateTime)
+	}
+	switch s.How {
+	case Warm:
+		return fmt.Sprintf("%s: %s went on at %s from the ready state%s", Warm, which, at, saved)
+	case Reset:
+		return fmt.Sprintf("%s: %s went back at %s to the ready state%s", Reset, which, at, saved)
+	default:
+		return fmt.Sprintf("%s: %s booted, and were ready at %s", Cold, which, at)
+	}
 }
 
 // way is how `up` is to start nodes.
@@ -78,6 +102,9 @@ func (b Build) fresh(p Plan) bool {
 
 // PlannedStart says how `up` would start the nodes: how is "" where it would start none.
 func (b Build) PlannedStart(p Plan) (how, why string, err error) {
+	if len(b.Bases) < len(b.Lab.Nodes) {
+		return Cold, "base images are to be made", nil
+	}
 	keys := b.keys()
 	keys.Dir = keys.From // those of before are taken
 	w, err := b.decideWay(p, keys, false)
@@ -98,7 +125,7 @@ func (b Build) PlannedStart(p Plan) (how, why string, err error) {
 	case !starts:
 		return "", "", nil
 	case !w.fresh:
-		return Cold, "some of the lab is there", nil
+		return Cold, "some of the lab is there already", nil
 	}
 	return Cold, w.why, nil
 }

@@ -123,6 +123,7 @@ type Provenance struct {
 	Accelerator string                 `json:"accelerator"`
 	File        string                 `json:"file"` // where the lab's file came from
 	Images      map[string]ImageStatus `json:"images"`
+	Start       *Start                 `json:"start,omitempty"` // how its nodes came to run; absent where that is not known
 }
 
 // ImageStatus is a base image that nodes stand on.
@@ -314,7 +315,7 @@ func (b Build) mirrorStatus(states map[string]string) []MirrorStatus {
 }
 
 func (b Build) provenance() (Provenance, error) {
-	p := Provenance{Labctl: Version(), HostKernel: kernelRelease(), Accelerator: b.Accel, File: b.Tag.From, Images: map[string]ImageStatus{}}
+	p := Provenance{Labctl: Version(), HostKernel: kernelRelease(), Accelerator: b.Accel, File: b.Tag.From, Images: map[string]ImageStatus{}, Start: b.Made.Start}
 	p.Host, _ = os.Hostname()
 	lib, lerr := b.On.GetLibVersion()
 	qemu, qerr := b.On.GetVersion()

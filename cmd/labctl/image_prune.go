@@ -1,11 +1,16 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/mami-project/labctl/images"
+	"github.com/mami-project/labctl/lab"
 )
 
 func runImagePrune(c *cli.Context) error {
@@ -34,5 +39,9 @@ func runImagePrune(c *cli.Context) error {
 		}
 		fmt.Fprintf(c.App.Writer, "%s removed, %s\n", b.ID(), size)
 	}
-	return err
+	states, serr := lab.PruneStates(c.Context, filepath.Dir(imageDir(c)))
+	for _, name := range slices.Sorted(maps.Keys(states)) {
+		fmt.Fprintf(c.App.Writer, "ready state of lab %s removed, %d MiB\n", name, states[name]>>20)
+	}
+	return errors.Join(err, serr)
 }

@@ -22,6 +22,8 @@ type planned struct {
 	From  string        `json:"from"`
 	Accel string        `json:"accelerator"`
 	Steps []plannedStep `json:"steps"`
+	// Start is how nodes would come to run; absent where all run already.
+	Start *plannedStart `json:"start,omitempty"`
 	// Mirrors are where each copies the frames of the node.
 	Mirrors []plannedMirror `json:"mirrors"`
 	// Impairments are what the network under test does to frames once the lab is proven.
@@ -33,6 +35,11 @@ type plannedMirror struct {
 	Node  string `json:"node"`
 	Point string `json:"point"` // tap, macvtap, uplink, representor or port
 	At    string `json:"at"`    // the host's link
+}
+
+type plannedStart struct {
+	How string `json:"how"` // cold or warm
+	Why string `json:"why"`
 }
 
 type plannedStep struct {
@@ -59,6 +66,13 @@ func runPlan(c *cli.Context) error {
 	for _, m := range b.Mirrors() {
 		out.Mirrors = append(out.Mirrors, plannedMirror{m.Node, m.From.Kind, m.From.Link})
 	}
+	how, why, err := b.PlannedStart(p)
+	if err != nil {
+		return err
+	}
+	if how != "" {
+		out.Start = &plannedStart{how, why}
+	}
 	disturbed, err := b.Disturbed()
 	if err != nil {
 		return err
@@ -76,6 +90,9 @@ func runPlan(c *cli.Context) error {
 	}
 	for _, m := range out.Mirrors {
 		fmt.Fprintf(c.App.Writer, "%s's frames are copied at the %s %s\n", m.Node, m.Point, m.At)
+	}
+	if out.Start != nil {
+		fmt.Fprintf(c.App.Writer, "nodes start %s: %s\n", out.Start.How, out.Start.Why)
 	}
 	for _, w := range out.Warnings {
 		fmt.Fprintln(c.App.Writer, "warning:", w)

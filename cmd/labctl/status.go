@@ -67,7 +67,11 @@ func runStatus(c *cli.Context) error {
 }
 
 func printStatus(w io.Writer, networks []topology.Network, s lab.Status) error {
-	fmt.Fprintf(w, "lab %s is %s (%s)\n\n", s.Name, s.State, s.Provenance.Accelerator)
+	fmt.Fprintf(w, "lab %s is %s (%s)\n", s.Name, s.State, s.Provenance.Accelerator)
+	if start := s.Provenance.Start; start != nil {
+		fmt.Fprintln(w, start)
+	}
+	fmt.Fprintln(w)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, n := range s.Nodes {
 		ready := "not ready"

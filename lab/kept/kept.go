@@ -59,7 +59,7 @@ func (n None) Error() string {
 	if n.Why == "" {
 		return fmt.Sprintf("no ready state of lab %s is kept", n.Lab)
 	}
-	return fmt.Sprintf("the ready state of lab %s that is kept is another's: %s", n.Lab, n.Why)
+	return fmt.Sprintf("the ready state that is kept of lab %s stands on something else: %s", n.Lab, n.Why)
 }
 
 // Corrupt says that a kept state is not as it was written.
