@@ -18,6 +18,7 @@ import (
 // what it promises to be, and goes away without a trace.
 func TestDefaultLab(t *testing.T) {
 	hosttest.Private(t, func(t *testing.T) {
+		t.Setenv(stateLimit, "10GiB") // as it is by itself
 		witness(t)
 		anotherHost(t)
 		untouched := hosttest.Foreign(t)

@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 	os.Exit(withBinary(m.Run))
 }
 
+// stateLimit is the variable that says how much ready states may take.
+const stateLimit = "LABCTL_STATE_LIMIT"
+
 // closing is called when all has run.
 var closing = func() {}
 
@@ -51,6 +54,7 @@ func withBinary(run func() int) int {
 		return 1
 	}
 	os.Setenv(binary, path)
+	os.Setenv(stateLimit, "0") // tests that are not about ready states save none
 	defer closing()
 	return run()
 }

@@ -35,6 +35,9 @@ func (b *Build) converge(ctx context.Context, w Wanted, release func(), tell Tel
 	if err != nil {
 		return Proof{}, made, err
 	}
+	if way.told {
+		tell.Note("the nodes boot: " + way.why)
+	}
 	if b.State.Key != "" {
 		proof, more, err := b.goOn(ctx, release, tell)
 		if err == nil || ctx.Err() != nil {

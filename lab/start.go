@@ -59,6 +59,7 @@ type way struct {
 	fresh  bool              // all of them are made from nothing: what is ready then may be kept
 	inputs map[string]string // what a ready state depends on; of fresh nodes only
 	why    string            // they boot; "" where they go on from a state, or there is no state to be had
+	told   bool              // what was kept cannot be used, which users should know
 }
 
 // decideWay looks for a ready state from which the nodes that the plan makes could go on.
@@ -79,7 +80,8 @@ func (b *Build) decideWay(p Plan, keys images.Keys, cold bool) (way, error) {
 	}
 	state, err := b.kept().Find(b.Lab.Name, keyOf(inputs), inputs)
 	if err != nil {
-		w.why = err.Error()
+		var none kept.None
+		w.why, w.told = err.Error(), !errors.As(err, &none) || none.Why != ""
 		return w, nil
 	}
 	b.State = state
@@ -150,7 +152,7 @@ func (b *Build) started(how string, nodes string) error {
 	s := Start{How: how, At: &at, Nodes: nodes}
 	if b.State.Key != "" {
 		s.State, s.Saved = b.State.Key, &b.State.At
-	} else if nodes != "" && b.Made.Start != nil {
+	} else if b.Made.Start != nil { // nodes that booted again can still go back
 		s.State, s.Saved = b.Made.Start.State, b.Made.Start.Saved
 	}
 	b.Made.Start = &s

@@ -29,7 +29,7 @@ var layout = map[string][]string{
 	"lab/graph":      {"topology"},
 	"lab/kept":       {"host"},
 	"cmd/labctl":     {"host", "topology", "networks", "networks/probe", "images", "domains", "flows", "flows/report", "lab", "lab/graph"},
-	"e2e":            {"host", "topology", "networks", "networks/probe", "images", "domains", "flows", "lab"},
+	"e2e":            {"host", "topology", "networks", "networks/probe", "images", "domains", "flows", "lab", "lab/kept"},
 }
 
 // furnished are packages of others that belong to one of ours.

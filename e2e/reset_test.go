@@ -1,0 +1,282 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mami-project/labctl/host/hosttest"
+	"github.com/mami-project/labctl/lab"
+	"github.com/mami-project/labctl/lab/kept"
+)
+
+// againLab has a mirror, a published port and a slower direction, on two nodes.
+var againLab = strings.NewReplacer("name: fault", "name: again",
+	"sides: [client, server]", "sides: [client, server], impair: {client->server: {rate: 50mbit}}").Replace(faultLab)
+
+// again is a lab that goes back to its ready state, and comes up from it.
+type again struct {
+	*testing.T
+	file string
+}
+
+// boot is which boot of a node this is.
+func (a again) boot(node string) string {
+	a.Helper()
+	return in(a.T, node, "cat /proc/sys/kernel/random/boot_id")
+}
+
+// sleepers lists the processes that sleep.
+const sleepers = "grep -l '^sleep$' /proc/[0-9]*/comm"
+
+// dirty leaves something on the disk and in the memory of both nodes.
+func (a again) dirty() {
+	a.Helper()
+	for _, node := range []string{"one", "two"} {
+		in(a.T, node, "echo dirt > /root/dirt; echo dirt > /run/dirt; sync; mkdir /tmp/dirt; ip addr add 192.0.2.1/32 dev lo; (exec setsid sleep 100000) >/dev/null 2>&1 </dev/null & true")
+	}
+}
+
+// isBack looks that a node is as it was when it was ready.
+func (a again) isBack(node, boot string) {
+	a.Helper()
+	const look = "ls /root/dirt /run/dirt /tmp/dirt; ip -br addr show lo | grep -o 192.0.2.1; " + sleepers
+	if left := in(a.T, node, "exec 2>/dev/null; "+look+"; true"); left != "" {
+		a.Errorf("on node %s there is still: %s", node, left)
+	}
+	if now := a.boot(node); now != boot {
+		a.Errorf("node %s has booted", node)
+	}
+}
+
+// isWhole looks at the lab as a user does: status, its proof, its mirror, its impairment,
+// its published port, and the clocks.
+func (a again) isWhole(how string) {
+	a.Helper()
+	s := status(a.T)
+	if s.State != lab.Whole || s.Provenance.Start == nil || s.Provenance.Start.How != how || s.Provenance.Start.At == nil {
+		a.Errorf("the lab is %s, started %+v, want %s", s.State, s.Provenance.Start, how)
+	}
+	if len(s.Impairments) == 0 || !s.Impairments[0].As || s.Impairments[0].Now == "none" {
+		a.Errorf("impairments are %+v", s.Impairments)
+	}
+	must(a.T, "verify")
+	if got := sh(a.T, "exec 3<>/dev/tcp/127.0.0.1/2222; head -c 7 <&3"); got != "SSH-2.0" {
+		a.Errorf("behind the published port there is %q", got)
+	}
+	for _, node := range []string{"one", "two"} {
+		said, err := strconv.ParseFloat(in(a.T, node, "date +%s.%N"), 64)
+		if off := time.Since(time.UnixMicro(int64(said * 1e6))); err != nil || off.Abs() > time.Minute/2 { // the answer's way counts too
+			a.Errorf("the clock of node %s is off by %v: %v", node, off, err)
+		}
+		if links := in(a.T, node, "ethtool -k eth1 | grep -E '^(generic-receive|tcp-segmentation)-offload: on'; true"); links != "" {
+			a.Errorf("node %s has offloads again: %s", node, links)
+		}
+	}
+}
+
+// kept is the folder of the lab's ready state; "" where there is none.
+func (a again) kept() string {
+	a.Helper()
+	found, err := filepath.Glob("/var/lib/labctl/kept/again/*/state.json")
+	if err != nil || len(found) > 1 {
+		a.Fatalf("%q, %v", found, err)
+	}
+	if len(found) == 0 {
+		return ""
+	}
+	return filepath.Dir(found[0])
+}
+
+// plans looks what plan says of how nodes would start.
+func (a again) plans(says string) {
+	a.Helper()
+	if out := must(a.T, "plan", a.file); !strings.Contains(out, says) {
+		a.Errorf("plan does not say %q:\n%s", says, out)
+	}
+}
+
+// killedAt runs labctl and kills it once it has told that.
+func (a again) killedAt(text string, args ...string) {
+	a.Helper()
+	cmd := command(a.T, args...)
+	killed := false
+	finish(a.T, cmd, func(said string) bool {
+		if strings.Contains(said, text) {
+			killed = cmd.Process.Kill() == nil
+		}
+		return killed
+	})
+	if !killed {
+		a.Fatalf("labctl %s never said %q", strings.Join(args, " "), text)
+	}
+}
+
+// TestReset: nodes go back to the moment when they were ready, and a lab comes up from it.
+func TestReset(t *testing.T) {
+	hosttest.Private(t, func(t *testing.T) {
+		t.Setenv(stateLimit, "4GiB")
+		isClean := clean(t)
+		a := again{t, write(t, "lab.yaml", againLab)}
+		a.plans("nodes start cold: no ready state of lab again is kept")
+		must(t, "up", a.file)
+		a.isWhole(lab.Cold)
+		boots := map[string]string{"one": a.boot("one"), "two": a.boot("two")}
+		if sh(t, "find "+filepath.Dir(a.kept())+" -type f ! -perm 600 -o -type d ! -perm 700") != "" {
+			t.Error("others can read what is kept")
+		}
+
+		// all at once, with traffic under way, a node killed, and a connection open
+		a.dirty()
+		in(t, "two", "iperf3 -s -D")
+		in(t, "one", "(exec setsid iperf3 -c two -t 1000) >/dev/null 2>&1 </dev/null &")
+		session := command(t, "ssh", "one", "--", "sleep 100000")
+		if err := session.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = session.Process.Kill(); _ = session.Wait() }()
+		eventually(t, "somebody is logged in", func() bool { return in(t, "one", sleepers+" | wc -l") == "2" })
+		sh(t, "kill -9 $(cat /run/libvirt/qemu/labctl.again.two.pid)")
+		drawn := map[string]bool{}
+		for range 2 {
+			out := must(t, "reset")
+			if !strings.Contains(out, "each mirror saw what its NIC saw") {
+				t.Errorf("reset says %q", out)
+			}
+			for node, boot := range boots {
+				a.isBack(node, boot)
+				if left := in(t, node, "pidof iperf3; ss -Hnt state established; true"); left != "" {
+					t.Errorf("on node %s there is still: %s", node, left)
+				}
+				if !strings.Contains(in(t, node, "dmesg"), "crng reseeded due to virtual machine fork") {
+					t.Errorf("node %s does not know that it goes on from a saved state", node)
+				}
+				drawn[in(t, node, "head -c 16 /dev/urandom | od -An -tx1")] = true
+			}
+			a.isWhole(lab.Reset)
+			a.dirty()
+		}
+		if len(drawn) != 4 {
+			t.Errorf("two runs of two nodes have drawn the same at random: %v", drawn)
+		}
+
+		t.Run("one node alone", func(t *testing.T) {
+			must(t, "reset", "one")
+			a.isBack("one", boots["one"])
+			if in(t, "two", "cat /root/dirt /run/dirt") != "dirt\ndirt" {
+				t.Error("node two went back too")
+			}
+			if s := status(t).Provenance.Start; s == nil || s.Nodes != "one" || s.How != lab.Reset {
+				t.Errorf("started: %+v", s)
+			}
+			in(t, "one", "echo dirt > /root/dirt")
+			must(t, "reset", "--keep", "one")
+			a.isBack("two", boots["two"])
+			if in(t, "one", "cat /root/dirt") != "dirt" {
+				t.Error("node one went back too")
+			}
+			fails(t, 1, []string{`no node "three"`}, "reset", "three")
+			fails(t, 1, []string{`no node is left`}, "reset", "--keep", "one", "one")
+		})
+		t.Run("killed midway", func(t *testing.T) {
+			for _, text := range []string{"stop machine/", "create disk/", "complete machine/", "wait machine/", "prove lab/"} {
+				a.killedAt(text, "reset")
+				must(t, "up", a.file)
+				if s := status(t); s.State != lab.Whole {
+					t.Errorf("killed at %q, and up, the lab is %s", text, s.State)
+				}
+			}
+			must(t, "reset")
+			a.isBack("one", boots["one"])
+			a.isBack("two", boots["two"])
+			a.killedAt("complete machine/", "reset")
+			must(t, "down")
+			isClean()
+		})
+		t.Run("up from it", func(t *testing.T) {
+			a.plans("nodes start warm: from the ready state of 20")
+			start := time.Now()
+			must(t, "up", a.file)
+			t.Logf("up from the ready state took %v", time.Since(start))
+			a.isBack("one", boots["one"])
+			a.isBack("two", boots["two"])
+			a.isWhole(lab.Warm)
+			a.dirty()
+			must(t, "reset")
+			a.isBack("one", boots["one"])
+			must(t, "down")
+		})
+		t.Run("up from a spoilt one", func(t *testing.T) {
+			memory := a.kept() + "/two.memory"
+			sh(t, "printf X | dd of="+memory+" bs=1 seek=50000000 conv=notrunc status=none")
+			r := labctl(t, "up", a.file)
+			r.check(t, 0, "the nodes boot", "two.memory is not as it was written")
+			if a.boot("one") == boots["one"] {
+				t.Error("node one has not booted")
+			}
+			a.isWhole(lab.Cold)
+			boots["one"] = a.boot("one")
+			must(t, "down")
+		})
+		t.Run("up from one that QEMU refuses", func(t *testing.T) {
+			spoilt(t, a.kept())
+			r := labctl(t, "up", a.file)
+			r.check(t, 0, "the nodes boot, since they could not go on from the ready state that is kept")
+			a.isWhole(lab.Cold)
+			must(t, "down")
+		})
+		t.Run("up from another file", func(t *testing.T) {
+			other := again{t, write(t, "other.yaml", strings.Replace(againLab, "memory: 256MiB", "memory: 288MiB", 1))}
+			other.plans("nodes start cold: the ready state that is kept of lab again stands on something else: the machine of one")
+			r := labctl(t, "up", "--state-limit", "100MiB", other.file)
+			r.check(t, 0, "the nodes boot: the ready state", "the ready state is not kept: ", "--state-limit")
+			other.isWhole(lab.Cold)
+			fails(t, 1, []string{"nodes one, two cannot go back", "labctl reset --boot"}, "reset")
+			other.dirty()
+			boots := other.boot("one")
+			must(t, "reset", "--boot")
+			if other.boot("one") == boots || in(t, "one", "ls /root/dirt /run/dirt 2>/dev/null; true") != "" {
+				t.Error("node one did not get a new disk and boot")
+			}
+			must(t, "down")
+		})
+		out := must(t, "image", "prune")
+		if strings.Contains(out, "ready state") { // the limit has taken it
+			t.Errorf("image prune says %q", out)
+		}
+		isClean()
+		if left := sh(t, "ls -A /var/lib/labctl"); left != "images" {
+			t.Errorf("in labctl's folder there is %q", left)
+		}
+	})
+}
+
+// spoilt has a state whose sums are right and whose memory is none.
+func spoilt(t *testing.T, dir string) {
+	t.Helper()
+	memory, manifest := filepath.Join(dir, "two.memory"), filepath.Join(dir, "state.json")
+	text, err := os.ReadFile(manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var state kept.State
+	if err := json.Unmarshal(text, &state); err != nil {
+		t.Fatal(err)
+	}
+	none := []byte(strings.Repeat("no memory ", 10000))
+	state.Files["two.memory"] = kept.Sum{Bytes: int64(len(none)), CRC: crc32.Checksum(none, crc32.MakeTable(crc32.Castagnoli))}
+	if text, err = json.Marshal(state); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(memory, none, 0o600), os.WriteFile(manifest, text, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+}
