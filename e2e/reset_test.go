@@ -226,11 +226,20 @@ func TestReset(t *testing.T) {
 			boots["one"] = a.boot("one")
 			must(t, "down")
 		})
-		t.Run("up from one that QEMU refuses", func(t *testing.T) {
+		t.Run("up from one that QEMU refuses, and a full disk", func(t *testing.T) {
 			spoilt(t, a.kept())
-			r := labctl(t, "up", a.file)
-			r.check(t, 0, "the nodes boot, since they could not go on from the ready state that is kept")
+			const full = "mount -o remount,size=$(($(df --output=used -k /var/lib/labctl | tail -1) + 150000))k /var/lib/labctl"
+			r := finish(t, command(t, "up", a.file), func(said string) bool {
+				if !strings.Contains(said, "save machine/") {
+					return false
+				}
+				sh(t, full) // there is room for one of two
+				return true
+			})
+			sh(t, "mount -o remount,size=100% /var/lib/labctl")
+			r.check(t, 0, "the nodes boot, since they could not go on from the ready state that is kept", "the ready state is not kept, so that the next labctl up boots", "save machine/")
 			a.isWhole(lab.Cold)
+			fails(t, 1, []string{"nodes one, two cannot go back"}, "reset")
 			must(t, "down")
 		})
 		t.Run("up from another file", func(t *testing.T) {

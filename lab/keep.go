@@ -114,6 +114,7 @@ func (b *Build) saveAndGoOn(ctx context.Context, inputs map[string]string, limit
 	}
 	if failed != nil {
 		tell.warn(not + failed.Error())
+		drop(&draft, tell) // the disk may be full
 	}
 	return draft, failed == nil, err
 }
