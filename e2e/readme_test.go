@@ -20,6 +20,7 @@ func TestReadme(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Setenv(stateLimit, "10GiB") // as it is by itself
 		isClean := clean(t)
 		mine, _ := filepath.Glob("../runs/*") // of who runs the tests
 		typed := 0
@@ -56,7 +57,7 @@ func TestReadme(t *testing.T) {
 		must(t, "down", lab)
 		isClean()
 		help := must(t, "help")
-		for _, command := range []string{"up", "down", "plan", "graph", "status", "list", "gc", "check", "doctor", "ssh", "exec", "console", "cp", "capture", "verify", "impair", "run", "report", "flows", "image", "init", "schema", "version", "completion"} {
+		for _, command := range []string{"up", "down", "reset", "plan", "graph", "status", "list", "gc", "check", "doctor", "ssh", "exec", "console", "cp", "capture", "verify", "impair", "run", "report", "flows", "image", "init", "schema", "version", "completion"} {
 			if !strings.Contains(help, "   "+command) || !strings.Contains(string(text), command) {
 				t.Errorf("command %s is not in README and help", command)
 			}
