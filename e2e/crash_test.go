@@ -40,8 +40,9 @@ func TestUpKilled(t *testing.T) {
 }
 
 // TestUpKilledThenBooted really boots the lab after a kill, up to its proof. It also
-// kills up where that is under way or over.
+// kills up where that is under way or over, and while it saves the ready state.
 func TestUpKilledThenBooted(t *testing.T) {
+	t.Setenv(stateLimit, "4GiB")
 	onBed(t, "kill-boot", crashLabQuick, func(b *bed) {
 		words := []string{"up", "--events", b.file}
 		early := b.points(words...)
@@ -51,8 +52,10 @@ func TestUpKilledThenBooted(t *testing.T) {
 			b.boot()
 			b.lower()
 		}
+		b.forget()
 		changes, _, _ := b.changes(true, point{}, words...)
 		b.lower()
+		b.forget()
 		var late []point
 		for _, p := range bothSides(changes) {
 			if !slices.Contains(early, p) {
@@ -64,7 +67,27 @@ func TestUpKilledThenBooted(t *testing.T) {
 			b.cutWaiting(p, syscall.SIGKILL, words...)
 			b.boot()
 			b.lower()
+			b.forget()
 		}
+	})
+}
+
+// TestResetKilled kills reset before and after each change that it makes to the host: up
+// completes the lab, or down removes it.
+func TestResetKilled(t *testing.T) {
+	t.Setenv(stateLimit, "4GiB")
+	onBed(t, "kill-reset", crashLabQuick, func(b *bed) {
+		b.boot()
+		changes, _, _ := b.changes(true, point{}, "reset")
+		b.Logf("%d changes to the host by labctl reset", len(changes))
+		for _, p := range b.some(bothSides(changes)) {
+			b.cutWaiting(p, syscall.SIGKILL, "reset")
+			if !p.done {
+				b.lower()
+			}
+			b.boot()
+		}
+		b.lower()
 	})
 }
 

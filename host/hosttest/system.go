@@ -73,7 +73,9 @@ func lookFiles(t *testing.T, h *host.Host, found Inventory) {
 				return nil
 			case err != nil:
 				return err
-			case path == h.ImageDir() || path == h.KeptDir() || filepath.Dir(path) == os.TempDir() && strings.HasPrefix(e.Name(), test):
+			case path == h.KeptDir() || filepath.Dir(path) == h.KeptDir():
+				return nil
+			case path == h.ImageDir() || isKept(path, h.KeptDir()) || filepath.Dir(path) == os.TempDir() && strings.HasPrefix(e.Name(), test):
 				return fs.SkipDir
 			case slices.Contains(daemonFiles, path):
 				return nil
@@ -88,6 +90,11 @@ func lookFiles(t *testing.T, h *host.Host, found Inventory) {
 		})
 		must(t, err)
 	}
+}
+
+// isKept says whether a folder is of a ready state that is whole, or of keys.
+func isKept(path, store string) bool {
+	return filepath.Dir(filepath.Dir(path)) == store && !strings.HasSuffix(path, host.PartExt)
 }
 
 // content is what is in a file, as far as it is quickly told.
