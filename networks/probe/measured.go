@@ -29,8 +29,8 @@ type Measured struct {
 	Seconds   float64    `json:"seconds"`                   // that the measurement took
 }
 
-// shape is how a delay spreads, in jitters: netem scales a table of quantiles. Those of
-// pareto and paretonormal are as iproute2 makes them (netem/pareto.c, paretonormal.c).
+// shape is how a delay spreads, in jitters: netem scales a table of quantiles, whose
+// standard deviation is 1 as networks/shape makes it. Those of iproute2 are narrower.
 type shape struct {
 	median    float64 // beside the delay
 	quartiles float64 // from one to the other
@@ -40,8 +40,8 @@ var shapes = map[string]shape{
 	"":                          {0, 1.349},
 	topology.SpreadNormal:       {0, 1.349},
 	topology.SpreadUniform:      {0, 1},
-	topology.SpreadPareto:       {-0.320, 0.649},
-	topology.SpreadParetoNormal: {-0.240, 0.824},
+	topology.SpreadPareto:       {-0.361, 0.861},
+	topology.SpreadParetoNormal: {-0.247, 1.029},
 }
 
 // median is what the stream's spaced frames took.

@@ -10,10 +10,11 @@ import (
 // TestTables: a table has the mean 0 and the deviation 1 that a jitter is told in, and
 // its distribution's shape.
 func TestTables(t *testing.T) {
-	for name, c := range map[string]struct{ median, tail, skew float64 }{ // tail: the share beyond 2 deviations
-		topology.SpreadNormal:       {0, 0.0455, 0},
-		topology.SpreadPareto:       {-0.36, 0.055, 2.2},
-		topology.SpreadParetoNormal: {-0.25, 0.05, 1.7},
+	// tail: the share beyond 2 deviations; by median and quartiles networks/probe reads a jitter
+	for name, c := range map[string]struct{ median, quartiles, tail, skew float64 }{
+		topology.SpreadNormal:       {0, 1.349, 0.0455, 0},
+		topology.SpreadPareto:       {-0.361, 0.861, 0.055, 2.2},
+		topology.SpreadParetoNormal: {-0.247, 1.029, 0.05, 1.7},
 	} {
 		x := table(name)
 		if len(x) != 4096 {
@@ -41,7 +42,8 @@ func TestTables(t *testing.T) {
 		for what, v := range map[string][3]float64{
 			"mean":      {mean, 0, 0.001},
 			"deviation": {math.Sqrt(deviation), 1, 0.001},
-			"median":    {median, c.median, 0.01},
+			"median":    {median, c.median, 0.001},
+			"quartiles": {float64(x[len(x)*3/4]-x[len(x)/4]) / tableScale, c.quartiles, 0.001},
 			"tail":      {tail, c.tail, 0.005},
 			"skew":      {skew, c.skew, 0.1},
 		} {
