@@ -98,7 +98,7 @@ func paired(links [2]netlink.Link) bool {
 // can be told to be the lab's from the moment it exists.
 func (w Wire) add() error {
 	a, b := w.Network.Wire.Ends[0], w.Network.Wire.Ends[1]
-	veth := netlink.NewVeth(netlink.LinkAttrs{Name: a.Link, HardwareAddr: a.MAC, MTU: w.Network.MTU})
+	veth := netlink.NewVeth(netlink.LinkAttrs{Name: a.Link, HardwareAddr: a.MAC, MTU: w.Network.MTU, TxQLen: -1}) // the kernel's, which a queueing discipline would set
 	veth.PeerName, veth.PeerHardwareAddr, veth.PeerMTU = b.Link, b.MAC, uint32(w.Network.MTU)
 	return netlink.LinkAdd(veth)
 }
