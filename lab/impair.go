@@ -50,7 +50,7 @@ func (b Build) impairments() []Impairment {
 			return true
 		}
 		now, err := networks.Impaired(end)
-		return err != nil || now.IsZero()
+		return now.IsZero() && !errors.Is(err, shape.ErrChanged)
 	})
 }
 
@@ -65,6 +65,8 @@ func (i Impairment) State(ctx context.Context) (host.State, error) {
 	switch {
 	case errors.Is(err, domains.ErrNoAgent):
 		return host.Absent, nil
+	case errors.Is(err, shape.ErrChanged):
+		return host.Partial, nil
 	case err != nil:
 		return host.Absent, err
 	case i.as(now):
@@ -88,10 +90,12 @@ func (i Impairment) Create(ctx context.Context) error { return i.set(ctx, i.Dire
 // ends with the node.
 func (i Impairment) Destroy(ctx context.Context) error {
 	now, err := i.now(ctx)
-	if _, wired := i.end(); err != nil && !wired {
+	_, wired := i.end()
+	switch {
+	case errors.Is(err, shape.ErrChanged): // by hand
+	case err != nil && !wired:
 		return nil
-	}
-	if err != nil || now.IsZero() {
+	case err != nil || now.IsZero():
 		return err
 	}
 	return i.set(ctx, topology.Impair{})

@@ -216,7 +216,7 @@ func chain(qs []qdisc) ([]qdisc, error) {
 		all = append(all, q)
 		parent := q
 		if q, found = below(qs, parent); found && q.place() != parent.place()+1 {
-			return nil, fmt.Errorf("%s %s is below: %w", q.kind, netlink.HandleStr(q.handle), errChanged)
+			return nil, fmt.Errorf("%s %s is below: %w", q.kind, netlink.HandleStr(q.handle), ErrChanged)
 		}
 	}
 	return all, nil
@@ -232,7 +232,9 @@ func below(qs []qdisc, parent qdisc) (qdisc, bool) {
 	return qdisc{}, false
 }
 
-var errChanged = errors.New("it is not as labctl makes it: it was changed by hand")
+// ErrChanged says that a queueing discipline which is ours is not as Set makes any: Set
+// puts another in its place.
+var ErrChanged = errors.New("it is not as labctl makes it: it was changed by hand")
 
 func (d *decoded) netem(q qdisc) error {
 	if len(q.options) < nl.SizeofTcNetemQopt {
@@ -269,12 +271,12 @@ func (d *decoded) netem(q qdisc) error {
 	for _, v := range [][]byte{correlated, first(attrs[nl.TCA_NETEM_RATE]), attrs[nl.TCA_NETEM_ECN], attrs[netemSlot]} {
 		for _, b := range v {
 			if b != 0 {
-				return errChanged
+				return ErrChanged
 			}
 		}
 	}
 	if (o.Gap == 0) != (d.Reorder == 0) || o.Gap > 1 {
-		return errChanged
+		return ErrChanged
 	}
 	return nil
 }
@@ -290,14 +292,14 @@ func (d *decoded) losses(model []byte) error {
 	}
 	g, ok := attrs[lossBursts]
 	if _, other := attrs[lossStates]; other || !ok {
-		return errChanged
+		return ErrChanged
 	}
 	if len(g) < 16 {
 		return errShort
 	}
 	p, r := binary.NativeEndian.Uint32(g), binary.NativeEndian.Uint32(g[4:])
 	if p == 0 || r == 0 || number(g[8:16]) != 0 {
-		return errChanged
+		return ErrChanged
 	}
 	d.Loss, d.Burst = bursts(p, r)
 	return nil
@@ -318,7 +320,7 @@ func (d *decoded) tbf(options []byte) error {
 		bytes = number(v)
 	}
 	if o.Peakrate.Rate != 0 || o.Rate.Overhead != 0 || bytes == 0 || bytes > math.MaxInt64/8 {
-		return errChanged
+		return ErrChanged
 	}
 	d.Rate, d.Queue, d.AQM = int64(bytes)*8, int64(o.Limit), topology.AQMFIFO
 	return nil

@@ -183,11 +183,11 @@ func readNetem(i *topology.Impair, q qdisc, options json.RawMessage) error {
 	}
 	for _, c := range []float64{o.Delay.Correlation, o.Loss.Correlation, o.Duplicate.Correlation, o.Reorder.Correlation, o.Corrupt.Correlation} {
 		if c != 0 {
-			return errChanged
+			return ErrChanged
 		}
 	}
 	if o.ECN || o.States != nil || o.Rate != nil || o.Slot != nil || o.Gap > 1 || (o.Gap == 0) != (o.Reorder.Reorder == 0) {
-		return errChanged
+		return ErrChanged
 	}
 	const most = 1 << 20 // seconds
 	if !(o.Delay.Delay >= 0 && o.Delay.Delay < most && o.Delay.Jitter >= 0 && o.Delay.Jitter < most) {
@@ -208,7 +208,7 @@ func readNetem(i *topology.Impair, q qdisc, options json.RawMessage) error {
 		case !(b.ToBad > 0 && b.ToBad <= 1 && b.ToGood > 0 && b.ToGood <= 1):
 			return errors.New("bursts of losses that cannot be")
 		case b.InBad != 1 || b.InGood != 0:
-			return errChanged
+			return ErrChanged
 		}
 		i.Burst = shortest(1/b.ToGood, func(f float64) bool { return f >= 1 && asShown(toGood(f)) == asShown(b.ToGood) })
 		i.Loss = shortest(b.ToBad/(b.ToBad+b.ToGood), func(f float64) bool { return f < 1 && asShown(toBad(f, i.Burst)) == asShown(b.ToBad) })
@@ -226,7 +226,7 @@ func readTBF(i *topology.Impair, options json.RawMessage) error {
 	}
 	switch {
 	case o.Peak != 0:
-		return errChanged
+		return ErrChanged
 	case o.Rate == 0 || o.Rate > math.MaxInt64/8 || o.Limit == 0 || o.Limit > math.MaxUint32:
 		return errors.New("a rate or a queue that cannot be")
 	}

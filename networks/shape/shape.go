@@ -63,7 +63,7 @@ func Set(l netlink.Link, i topology.Impair, mtu int) error {
 }
 
 // Get is what the link's egress does to its frames, as As tells it. It is not ours where
-// the root queueing discipline is the kernel's default or somebody else's, and an error
+// the root queueing discipline is the kernel's default or somebody else's, and ErrChanged
 // where it has been changed into what Set never makes.
 func Get(l netlink.Link) (i topology.Impair, ours bool, err error) {
 	there, err := list(l)

@@ -95,7 +95,7 @@ func TestSetLeavesOthers(t *testing.T) {
 	// what is changed by hand is told, and mended
 	must(t, Set(d.a, impairs["rate"], 1500))
 	d.sh("tc qdisc add dev va parent 6c64:1 handle 7: bfifo limit 5000; tc qdisc replace dev va parent 6c64:1 handle 8: htb")
-	if _, ours, err := Get(d.a); !ours || !errors.Is(err, errChanged) {
+	if _, ours, err := Get(d.a); !ours || !errors.Is(err, ErrChanged) {
 		t.Errorf("changed by hand: %v, %v", ours, err)
 	}
 	must(t, Set(d.a, impairs["rate"], 1500))
