@@ -4,7 +4,6 @@ package networks
 
 import (
 	"encoding/binary"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -20,16 +19,9 @@ import (
 // namespaces, beside another host that has it too.
 func TestPublishByIPv6(t *testing.T) {
 	hosttest.Private(t, func(t *testing.T) {
-		h := connect(t)
 		alpha, beta := dual("alpha", "10.7", "fd00:7"), dual("beta", "10.8", "fd00:8")
 		beta.Nodes[0].Publish, beta.Nodes[1].Publish = nil, nil
-		sh(t, "iptables -P FORWARD DROP; ip6tables -P FORWARD DROP") // as Docker leaves it
-		for _, l := range []topology.Lab{alpha, beta} {
-			for _, s := range segments(h, l, tagOf(l.Name)) {
-				must(t, s.Create(t.Context()))
-				is(t, s, host.Present)
-			}
-		}
+		closedHost(t, alpha, beta)
 		t.Run("nothing is announced", func(t *testing.T) { nothingAnnounced(t, alpha) })
 		station(t, "outside")
 		sh(t, `sysctl -qw net.ipv6.conf.v-outside.accept_dad=0 net.ipv6.conf.v-outside.disable_ipv6=0
@@ -38,10 +30,7 @@ func TestPublishByIPv6(t *testing.T) {
 		for name, node := range map[string]topology.Node{"tshark": alpha.Nodes[0], "influxdb": alpha.Nodes[1], "other": beta.Nodes[0]} {
 			machine(t, name, node)
 			speak6(t, name, node.NICs[0].Address6.String(), node.NICs[0].Gateway6.String())
-			for _, port := range []int{22, 2222, 8086, 9999} {
-				serve(t, name, "tcp6", fmt.Sprintf(":%d", port))
-			}
-			serve(t, name, "udp6", ":55")
+			serveAsNode(t, name, "6")
 		}
 		serve(t, "outside", "tcp6", ":80")
 		serve(t, "", "tcp6", "[::1]:7777")
@@ -135,7 +124,7 @@ func paths6(t *testing.T, l topology.Lab) {
 	hosts := strings.Fields(sh(t, "ip -6 -o address show dev %s scope link", l.Networks[0].Segments[0].Bridge))[3]
 	linkLocal, _, _ := strings.Cut(hosts, "/")
 	sh(t, "ip netns exec influxdb ping -6 -c1 -W20 -I eth0 %s", linkLocal) // as neighbours are asked again
-	for _, p := range []struct{ from, network, to, want, why string }{
+	answered(t, []path{
 		{"outside", "tcp6", "[2001:db8::1]:2222", "tshark to 2001:db8::2", "a published port answers, and sees the client"},
 		{"outside", "udp6", "[2001:db8::1]:5555", "tshark to 2001:db8::2", "UDP too"},
 		{"outside", "tcp6", "[2001:db8::1]:8888", " to 2001:db8::2", "the host's own services are as they were"},
@@ -163,15 +152,5 @@ func paths6(t *testing.T, l topology.Lab) {
 		{"other", "tcp6", "[fd00:7:1::1]:8888", "", "the host's address in another lab"},
 		{"influxdb", "tcp6", "[fd00:8:1::2a]:22", "", "the other way round"},
 		{"other", "tcp6", "[2001:db8::1]:2222", "tshark to fd00:7:1::1", "what another lab publishes"},
-	} {
-		t.Run(strings.TrimSpace(p.from+" "+p.network+" "+p.to), func(t *testing.T) {
-			wait := patience
-			if p.want == "" {
-				wait = 500 * time.Millisecond
-			}
-			if got := ask(p.from, p.network, p.to, wait); got != p.want {
-				t.Errorf("answers %q, want %q: %s", got, p.want, p.why)
-			}
-		})
-	}
+	})
 }

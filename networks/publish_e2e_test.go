@@ -25,17 +25,11 @@ import (
 // another host, on a host that forwards nothing of its own accord.
 func TestPublish(t *testing.T) {
 	hosttest.Private(t, func(t *testing.T) {
-		h := connect(t)
 		alpha, beta := demo("alpha", "10.7"), demo("beta", "10.8")
 		beta.Nodes[0].Publish[0].HostPort = 2223
 		beta.Nodes[0].Publish[1].HostPort = 5556
 		beta.Nodes[1].Publish = nil
-		sh(t, "iptables -P FORWARD DROP") // as Docker leaves it
-		for _, l := range []topology.Lab{alpha, beta} {
-			for _, s := range segments(h, l, tagOf(l.Name)) {
-				must(t, s.Create(t.Context()))
-			}
-		}
+		closedHost(t, alpha, beta)
 		station(t, "outside")
 		sh(t, `ip address add 192.0.2.1/24 dev v-outside
 			ip -n outside address add 192.0.2.2/24 dev eth0
@@ -45,10 +39,7 @@ func TestPublish(t *testing.T) {
 		machine(t, "store", alpha.Nodes[2])
 		machine(t, "other", beta.Nodes[0])
 		for _, name := range []string{"tshark", "influxdb", "store", "other"} {
-			for _, port := range []int{22, 2222, 8086, 9999} {
-				serve(t, name, "tcp", fmt.Sprintf(":%d", port))
-			}
-			serve(t, name, "udp", ":55")
+			serveAsNode(t, name, "")
 		}
 		serve(t, "outside", "tcp", ":80")
 		serve(t, "", "tcp", "127.0.0.1:7777")
@@ -92,6 +83,48 @@ func TestPublish(t *testing.T) {
 	})
 }
 
+// closedHost makes the networks of labs on a host that forwards nothing of its own accord.
+func closedHost(t *testing.T, labs ...topology.Lab) {
+	t.Helper()
+	sh(t, "iptables -P FORWARD DROP; ip6tables -P FORWARD DROP") // as Docker leaves it
+	h := connect(t)
+	for _, l := range labs {
+		for _, s := range segments(h, l, tagOf(l.Name)) {
+			must(t, s.Create(t.Context()))
+			is(t, s, host.Present)
+		}
+	}
+}
+
+// serveAsNode has a station serve on ports that are published and on others, by the
+// protocols' versions: "6", or "" for IPv4.
+func serveAsNode(t *testing.T, name, version string) {
+	t.Helper()
+	for _, port := range []int{22, 2222, 8086, 9999} {
+		serve(t, name, "tcp"+version, fmt.Sprintf(":%d", port))
+	}
+	serve(t, name, "udp"+version, ":55")
+}
+
+// path is from where to where is asked, and what is answered; "" where nothing is.
+type path struct{ from, network, to, want, why string }
+
+// answered tries paths.
+func answered(t *testing.T, paths []path) {
+	t.Helper()
+	for _, p := range paths {
+		t.Run(strings.TrimSpace(p.from+" "+p.network+" "+p.to), func(t *testing.T) {
+			wait := patience
+			if p.want == "" {
+				wait = 500 * time.Millisecond
+			}
+			if got := ask(p.from, p.network, p.to, wait); got != p.want {
+				t.Errorf("answers %q, want %q: %s", got, p.want, p.why)
+			}
+		})
+	}
+}
+
 // A host may let nobody write its settings any more: the rules go all the same.
 func TestPublishDestroyGoesOnPastErrors(t *testing.T) {
 	hosttest.Private(t, func(t *testing.T) {
@@ -110,7 +143,7 @@ func TestPublishDestroyGoesOnPastErrors(t *testing.T) {
 // publishedPaths tries who reaches what, and as whom.
 func publishedPaths(t *testing.T) {
 	arriving := listen(t, "outside", "eth0", unix.ETH_P_IP)
-	for _, p := range []struct{ from, network, to, want, why string }{
+	answered(t, []path{
 		{"outside", "tcp", "192.0.2.1:2222", "tshark to 192.0.2.2", "a published port answers, and sees the client"},
 		{"outside", "udp", "192.0.2.1:5555", "tshark to 192.0.2.2", "UDP too"},
 		{"outside", "tcp", "192.0.2.1:8086", "influxdb to 192.0.2.2", "published on this address"},
@@ -146,17 +179,7 @@ func publishedPaths(t *testing.T) {
 		{"other", "tcp", "10.7.1.1:8888", "", "the host's address in another lab"},
 		{"influxdb", "tcp", "10.8.1.42:22", "", "the other way round"},
 		{"other", "tcp", "192.0.2.1:2222", "tshark to 10.7.1.1", "what another lab publishes"},
-	} {
-		t.Run(strings.TrimSpace(p.from+" "+p.network+" "+p.to), func(t *testing.T) {
-			wait := patience
-			if p.want == "" {
-				wait = 500 * time.Millisecond
-			}
-			if got := ask(p.from, p.network, p.to, wait); got != p.want {
-				t.Errorf("answers %q, want %q: %s", got, p.want, p.why)
-			}
-		})
-	}
+	})
 	for f := arriving.next(time.Second); f != nil; f = arriving.next(100 * time.Millisecond) {
 		if source := netip.AddrFrom4([4]byte(f[26:30])); source != netip.MustParseAddr("192.0.2.1") {
 			t.Errorf("a packet left the host from %s", source)
