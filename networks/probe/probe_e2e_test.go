@@ -3,18 +3,13 @@
 package probe
 
 import (
-	"container/heap"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
-	"runtime"
-	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -140,7 +135,7 @@ type sink struct{ frames atomic.Int64 }
 func watch(t *testing.T, link string) *sink {
 	t.Helper()
 	s := &sink{}
-	take(t, link, func(f []byte, _ int64) {
+	take(t, link, incoming, func(f []byte, _ int64) {
 		if len(f) >= topology.EthernetHeader && binary.BigEndian.Uint16(f[12:]) == experimental {
 			s.frames.Add(1)
 		}
@@ -148,14 +143,20 @@ func watch(t *testing.T, link string) *sink {
 	return s
 }
 
-// take calls do with every frame that comes in by a link, and when it did (ns of Unix
-// time), until the test ends.
-func take(t *testing.T, link string, do func(f []byte, at int64)) {
+// Which frames of a link take looks at.
+const (
+	all      = 0
+	incoming = 1 // those that leave by it are ignored
+)
+
+// take calls do with every frame of a link, and when the kernel had it (ns of Unix time),
+// until the test ends.
+func take(t *testing.T, link string, which int, do func(f []byte, at int64)) {
 	t.Helper()
 	fd, err := packetSocket(link, unix.ETH_P_ALL, func(fd int) error {
 		return errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, socketBuffer),
 			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
-			unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1))
+			unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, which))
 	})
 	must(t, err)
 	l := &line{in: os.NewFile(uintptr(fd), link), out: -1, past: -1, buffer: make([]byte, 1<<16)}
@@ -173,268 +174,6 @@ func take(t *testing.T, link string, do func(f []byte, at int64)) {
 		}
 	}()
 	t.Cleanup(func() { l.close(); <-done })
-}
-
-// relay carries frames from link to link as an impairment says, in place of netem, and
-// notes what it really did to each: it is a program, and late on a busy machine.
-type relay struct {
-	topology.Impair
-	offset int
-	change func(f []byte)
-	random *rand.Rand
-	bad    bool // frames are being lost
-
-	mutex sync.Mutex
-	waits held
-	more  chan struct{}
-	did   map[uint32]*fate // by number
-}
-
-// fate is what the relay did to a frame.
-type fate struct {
-	lost, double, let bool
-	damaged           int           // copies
-	took              time.Duration // the first copy
-}
-
-type waiting struct {
-	*fate
-	came, due int64 // ns of Unix time
-	frame     []byte
-}
-
-type held []waiting
-
-func (h held) Len() int           { return len(h) }
-func (h held) Less(i, j int) bool { return h[i].due < h[j].due }
-func (h held) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *held) Push(x any)        { *h = append(*h, x.(waiting)) }
-func (h *held) Pop() any {
-	last := len(*h) - 1
-	f := (*h)[last]
-	*h = (*h)[:last]
-	return f
-}
-
-// lost is the next state of a chain whose losses have the share and the mean run that are set.
-func (r *relay) lost() bool {
-	if r.bad {
-		r.bad = r.random.Float64() >= 1/max(r.Burst, 1/(1-r.Loss))
-	} else {
-		r.bad = r.random.Float64() < r.Loss/(1-r.Loss)/max(r.Burst, 1/(1-r.Loss))
-	}
-	return r.bad
-}
-
-// frame decides on a frame that came.
-func (r *relay) frame(f []byte, came int64) {
-	r.mutex.Lock()
-	defer r.mutex.Unlock()
-	what := &fate{lost: r.lost(), double: r.random.Float64() < r.Duplicate, let: r.random.Float64() < r.Reorder}
-	r.did[binary.BigEndian.Uint32(f[r.offset+4:])] = what
-	if what.lost {
-		return
-	}
-	after := r.Delay + time.Duration(r.random.NormFloat64()*float64(r.Jitter))
-	if what.let {
-		after = 0
-	}
-	copies := 1
-	if what.double {
-		copies = 2
-	}
-	for range copies {
-		g := slices.Clone(f)
-		r.change(g)
-		if r.random.Float64() < r.Corrupt {
-			what.damaged++
-			g[r.random.IntN(len(g))] ^= 1 << r.random.IntN(8)
-		}
-		heap.Push(&r.waits, waiting{what, came, came + after.Nanoseconds(), g})
-	}
-	select {
-	case r.more <- struct{}{}:
-	default:
-	}
-}
-
-// due are the frames whose time has come, and when the next one's does.
-func (r *relay) due() (now []waiting, next time.Time) {
-	r.mutex.Lock()
-	defer r.mutex.Unlock()
-	for len(r.waits) > 0 && r.waits[0].due <= time.Now().UnixNano() {
-		now = append(now, heap.Pop(&r.waits).(waiting))
-	}
-	next = time.Now().Add(200 * time.Microsecond)
-	if len(r.waits) > 0 {
-		next = time.Unix(0, min(r.waits[0].due, next.UnixNano()))
-	}
-	return now, next
-}
-
-// carry starts a relay between two links, until the test ends.
-func carry(t *testing.T, from, to string, i topology.Impair, p Path, change func([]byte)) *relay {
-	t.Helper()
-	r := &relay{
-		Impair: i, offset: len(p.Head(payloadLeast)), change: change, random: rand.New(rand.NewPCG(9, 10)),
-		more: make(chan struct{}, 1), did: map[uint32]*fate{},
-	}
-	out, err := packetSocket(to, 0)
-	must(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		for ctx.Err() == nil {
-			now, next := r.due()
-			for _, w := range now {
-				sent := time.Now().UnixNano()
-				if err := hand(out, w.frame); err != nil {
-					t.Error(err)
-				}
-				if w.took == 0 {
-					w.took = time.Duration(sent - w.came)
-				}
-			}
-			if len(now) == 0 && r.idle() {
-				select {
-				case <-r.more:
-				case <-ctx.Done():
-				}
-				continue
-			}
-			_ = sleep(ctx, next)
-		}
-	}()
-	t.Cleanup(func() { cancel(); <-done; _ = unix.Close(out) })
-	take(t, from, r.frame)
-	return r
-}
-
-func (r *relay) idle() bool {
-	r.mutex.Lock()
-	defer r.mutex.Unlock()
-	return len(r.waits) == 0
-}
-
-// last sums up what the relay did to the last n frames; took is that of each batch's first.
-func (r *relay) last(n, batch int) (lost, double, let, damaged int, took []float64) {
-	var newest uint32
-	for number := range r.did {
-		newest = max(newest, number)
-	}
-	for i := range uint32(n) {
-		f := r.did[newest-i]
-		if f.lost {
-			lost++
-			continue
-		}
-		if f.double {
-			double++
-		}
-		if f.let {
-			let++
-		} else if (n-1-int(i))%batch == 0 {
-			took = append(took, ms(f.took))
-		}
-		damaged += f.damaged
-	}
-	slices.Sort(took)
-	return lost, double, let, damaged, took
-}
-
-// What a relay does to frames is recovered, by frames for the wire and by frames that a
-// router has changed.
-func TestRelay(t *testing.T) {
-	hosttest.Private(t, func(t *testing.T) {
-		sh(t, `sysctl -qw net.ipv6.conf.default.disable_ipv6=1
-			for i in 0 1; do
-				ip link add w$i type veth peer name r$i
-				for l in w$i r$i; do ip link set $l up; done
-			done`)
-		wire, err := Wire("w0", "w1")
-		must(t, err)
-		wire.Own = false // past the queueing discipline there is the relay still
-		plain := func([]byte) {}
-		router := routed(t)
-		router.In, router.Out = "w0", "w1"
-		forward := func(f []byte) {
-			copy(f, []byte{2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8})
-			f[22]--
-			binary.BigEndian.PutUint16(f[24:], binary.BigEndian.Uint16(f[24:])+0x100) // as much more as there is less
-		}
-		for _, c := range []struct {
-			name   string
-			set    topology.Impair
-			path   Path
-			change func([]byte)
-		}{
-			{"delay", topology.Impair{Delay: 92 * time.Millisecond}, wire, plain},
-			{"jitter", topology.Impair{Delay: 60 * time.Millisecond, Jitter: 8 * time.Millisecond, Distribution: topology.SpreadNormal}, wire, plain},
-			{"loss", topology.Impair{Loss: 0.01}, wire, plain},
-			{"bursts", topology.Impair{Loss: 0.05, Burst: 6}, wire, plain},
-			{"duplicates", topology.Impair{Duplicate: 0.02, Delay: 5 * time.Millisecond}, wire, plain},
-			{"order", topology.Impair{Reorder: 0.05, Delay: 400 * time.Millisecond}, wire, plain},
-			{"damage", topology.Impair{Corrupt: 0.03}, wire, plain},
-			{"a router", topology.Impair{Delay: 20 * time.Millisecond, Loss: 0.01, Duplicate: 0.01, Corrupt: 0.02}, router, forward},
-		} {
-			t.Run(c.name, func(t *testing.T) {
-				r := carry(t, "r0", "r1", c.set, c.path, c.change)
-				m, _ := measured(t, c.path, c.set)
-				lost, double, let, damaged, took := r.last(m.Sent, counting(c.set, least, false, c.set.Delay+reach(c.set)).batch)
-				left := m.Sent - lost
-				for what, share := range map[string][2]float64{
-					"loss":      {m.Loss.Value, share100(lost, m.Sent)},
-					"duplicate": {m.Duplicate.Value, share100(double, m.Sent)},
-					"corrupt":   {m.Corrupt.Value, share100(damaged, left+double)},
-				} {
-					if !near(share[0], share[1], 1e-9) {
-						t.Errorf("%s: %v %% are measured, %v %% were done", what, share[0], share[1])
-					}
-				}
-				if c.set.Reorder > 0 && !near(m.Undelayed.Value, share100(let, left), 0.05) {
-					t.Errorf("undelayed: %v %% are measured, %v %% were done", m.Undelayed.Value, share100(let, left))
-				}
-				t.Logf("the relay took %.3f ms, %.3f ms between the quartiles", quantile(took, 0.5).Value, between(took).Value)
-				if d := quantile(took, 0.5).Value; !near(m.Delay.Value, d, 0.5+d/50) {
-					t.Errorf("a delay of %v ms is measured, the relay's was %v ms", m.Delay.Value, d)
-				}
-				if j := between(took).Value / shapes[c.set.Distribution].quartiles; c.set.Jitter > 0 && !near(m.Jitter.Value, j, j/5) {
-					t.Errorf("a jitter of %v ms is measured, the relay's was %v ms", m.Jitter.Value, j)
-				}
-				if m.Host != nil {
-					t.Error("the host's part is told, and was not measured")
-				}
-			})
-		}
-		t.Run("other than is set", func(t *testing.T) {
-			carry(t, "r0", "r1", topology.Impair{Delay: 20 * time.Millisecond, Loss: 0.03, Duplicate: 0.02, Corrupt: 0.02}, wire, plain)
-			_, v := measured(t, wire, topology.Impair{Delay: 10 * time.Millisecond, Loss: 0.01, Duplicate: 0.005, Corrupt: 0.005})
-			for _, name := range []string{"delay_ms", "loss_percent", "duplicate_percent", "corrupt_percent"} {
-				if value(t, v, name).Result != Off {
-					t.Errorf("%s: %v", name, v)
-				}
-			}
-		})
-		t.Run("far later than is set", func(t *testing.T) {
-			carry(t, "r0", "r1", topology.Impair{Delay: 800 * time.Millisecond}, wire, plain)
-			_, v := measured(t, wire, topology.Impair{Delay: 10 * time.Millisecond})
-			for name, want := range map[string]string{"loss_percent": OK, "delay_ms": Off} {
-				if value(t, v, name).Result != want {
-					t.Errorf("%s: %v, want %s", name, v, want)
-				}
-			}
-		})
-		t.Run("nothing comes", func(t *testing.T) {
-			_, v := measured(t, wire, topology.Impair{Rate: 20e6, Queue: 24224})
-			for name, want := range map[string]string{"loss_percent": Off, "delay_ms": Inconclusive, "rate_mbit_per_s": Inconclusive} {
-				if value(t, v, name).Result != want {
-					t.Errorf("%s: %v, want %s", name, v, want)
-				}
-			}
-		})
-	})
 }
 
 // Frames cross a router that forwards, at the rate of its other NIC; nobody answers.
@@ -457,7 +196,7 @@ func TestRouter(t *testing.T) {
 		p := routed(t)
 		p.In, p.Out = "w0", "w1"
 		var back atomic.Int64
-		take(t, "w0", func(f []byte, _ int64) {
+		take(t, "w0", incoming, func(f []byte, _ int64) {
 			if binary.BigEndian.Uint16(f[12:]) == 0x0800 {
 				back.Add(1)
 			}
