@@ -16,13 +16,15 @@ func about(value, by float64) Estimate {
 // asSet is a measurement of what was set.
 func asSet() (topology.Impair, Measured) {
 	rate := about(49.7, 0.2)
-	return topology.Impair{
-			Rate: 50e6, Delay: 92 * time.Millisecond, Jitter: 2 * time.Millisecond, Distribution: topology.SpreadNormal,
-			Loss: 0.00025, Duplicate: 0.01, Reorder: 0.05, Corrupt: 0.02, Queue: 1e6, AQM: topology.AQMFIFO,
-		}, Measured{
-			Sent: 40000, Delay: about(92.3, 0.1), Jitter: about(2.1, 0.1), Loss: Estimate{Value: 0.02, Low: 0.01, High: 0.05, Of: 40000},
-			Burst: Estimate{Value: 1, Low: 1, High: 1, Of: 10}, Duplicate: about(1.01, 0.1), Undelayed: about(4.9, 0.3), Corrupt: about(2, 0.2), Rate: &rate,
-		}
+	set := topology.Impair{
+		Rate: 50e6, Delay: 92 * time.Millisecond, Jitter: 2 * time.Millisecond, Distribution: topology.SpreadNormal,
+		Loss: 0.00025, Duplicate: 0.01, Reorder: 0.05, Corrupt: 0.02, Queue: 1e6, AQM: topology.AQMFIFO,
+	}
+	m := Measured{
+		Sent: 40000, Delay: about(92.3, 0.1), Jitter: about(2.1, 0.1), Loss: Estimate{Value: 0.02, Low: 0.01, High: 0.05, Of: 40000},
+		Burst: Estimate{Value: 1, Low: 1, High: 1, Of: 10}, Duplicate: about(1.01, 0.1), Undelayed: about(4.9, 0.3), Corrupt: about(2, 0.2), Rate: &rate,
+	}
+	return set, m
 }
 
 func TestJudge(t *testing.T) {
