@@ -211,6 +211,31 @@ func TestRouter(t *testing.T) {
 	})
 }
 
+// Frames that came in time are not lost because nobody has looked at them yet.
+func TestLateReceiver(t *testing.T) {
+	hosttest.Private(t, func(t *testing.T) {
+		cable(t)
+		p, err := Wire("w0", "w1")
+		must(t, err)
+		l, err := open(p, mtu)
+		must(t, err)
+		defer l.close()
+		const frames = 100
+		frame := l.blank(least)
+		for n := range uint32(frames) {
+			number(frame, l.offset, l.mark, n)
+			must(t, hand(l.out, frame))
+		}
+		r := &receiver{line: l, ctx: t.Context()}
+		must(t, r.until(time.Unix(1, 0))) // long ago
+		var s stream
+		must(t, r.receive(&s))
+		if len(s.came) != frames {
+			t.Errorf("%d of %d frames that came are seen", len(s.came), frames)
+		}
+	})
+}
+
 // A measurement that is not wanted any more ends at once, whatever it is at.
 func TestCancelled(t *testing.T) {
 	hosttest.Private(t, func(t *testing.T) {

@@ -183,7 +183,7 @@ func (r *receiver) receive(s *stream) error {
 	seen := map[int]bool{}
 	for {
 		frame, at, err := r.line.receive()
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		if r.ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) {
 			return nil
 		}
 		if err != nil {
