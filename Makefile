@@ -65,7 +65,7 @@ alpine-packages: ## what stands in for Alpine's packages in tests, unless it is 
 nested: ## the nested host that passthrough tests run on, unless it is there (root, a package mirror)
 	host/hosttest/nested-host build
 
-test-passthrough: images nested $(TESTSUM) ## labctl in a nested host with a virtual IOMMU, which passes real NICs through (root)
+test-passthrough: images nested $(TESTSUM) ## labctl in a nested host with a virtual IOMMU, which passes real NICs through, and with netem (root)
 	@mkdir -p $(RESULTS)
 	$(TESTSUM) --format testname --jsonfile $(RESULTS)/passthrough.json -- -tags passthrough -count 1 -p 1 -timeout 45m ./host/hosttest ./e2e
 

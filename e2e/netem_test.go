@@ -83,7 +83,7 @@ func TestNetem(t *testing.T) {
 		}
 		tcAgrees(t, b)
 		measuredAsSet(t, b)
-		tcCounts(t, links(t, b)["impair/lossy/a->b"], 0.03, 0.07)
+		tcCounts(t, links(t, b)["impair/lossy/a->b"], 0.025, 0.075)
 		for _, r := range impairments {
 			changedByHand(t, r, links(t, b)[r.String()])
 		}
