@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -138,16 +139,12 @@ func TestReset(t *testing.T) {
 		a.dirty()
 		in(t, "two", "iperf3 -s -D")
 		in(t, "one", "(exec setsid iperf3 -c two -t 1000) >/dev/null 2>&1 </dev/null &")
-		session := command(t, "ssh", "one", "--", "sleep 100000")
-		if err := session.Start(); err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = session.Process.Kill(); _ = session.Wait() }()
-		eventually(t, "somebody is logged in", func() bool { return in(t, "one", sleepers+" | wc -l") == "2" })
+		session := loggedIn(t, "one")
 		sh(t, "kill -9 $(cat /run/libvirt/qemu/labctl.again.two.pid)")
 		drawn := map[string]bool{}
 		for range 2 {
 			out := must(t, "reset")
+			session.ends(t)
 			if !strings.Contains(out, "each mirror saw what its NIC saw") {
 				t.Errorf("reset says %q", out)
 			}
@@ -266,6 +263,53 @@ func TestReset(t *testing.T) {
 			t.Errorf("in labctl's folder there is %q", left)
 		}
 	})
+}
+
+// session is somebody who is logged into a node.
+type session struct {
+	says io.WriteCloser
+	end  chan error
+}
+
+// loggedIn logs into a node, where what is said comes back.
+func loggedIn(t *testing.T, node string) session {
+	t.Helper()
+	cmd := command(t, "ssh", node, "--", "cat")
+	says, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hears, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	_, err = io.WriteString(says, "hello\n")
+	heard := make([]byte, 6)
+	if _, rerr := io.ReadFull(hears, heard); err != nil || rerr != nil {
+		t.Fatal(err, rerr)
+	}
+	s := session{says, make(chan error, 1)}
+	go func() { s.end <- cmd.Wait() }()
+	return s
+}
+
+// ends looks that the node knows nothing of the session any more. It may have ended before.
+func (s session) ends(t *testing.T) {
+	t.Helper()
+	_, _ = io.WriteString(s.says, "still there?\n")
+	select {
+	case err := <-s.end:
+		if err == nil {
+			t.Error("the session ended as if its user had ended it")
+		}
+		s.end <- err
+	case <-time.After(3 * time.Minute):
+		t.Error("the session goes on")
+	}
 }
 
 // spoilt has a state whose sums are right and whose memory is none.
