@@ -45,11 +45,11 @@ func (m Machine) setClock(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	if early, late := said.Sub(time.Now()), said.Sub(asked); early.Abs() > late.Abs() {
-		return early, nil
-	} else {
-		return late, nil
+	off, most := said.Sub(asked), time.Until(said)
+	if most.Abs() > off.Abs() {
+		off = most
 	}
+	return off, nil
 }
 
 // stir is the script that mixes bytes of the host's into the kernel's random numbers, and
