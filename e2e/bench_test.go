@@ -38,7 +38,7 @@ func BenchmarkUp(b *testing.B) {
 				var bare bareRun
 				turns := []func(){
 					func() {
-						up = labctlRun(b, "up", "--events", file)
+						up = labctlRun(b, "up", "--cold", "--state-limit", "10GiB", "--events", file)
 						labctlRun(b, "down", file)
 					},
 					func() { bare = machines.run(b) },
