@@ -58,19 +58,13 @@ type Result struct {
 // Exec runs a command in the node as root, with input on its standard input, and
 // waits for its end. A command that ran and failed is a Result, not an error.
 func (a Agent) Exec(ctx context.Context, input []byte, command ...string) (Result, error) {
-	var started struct {
-		PID int `json:"pid"`
-	}
-	arguments := map[string]any{"path": command[0], "arg": command[1:], "capture-output": true}
-	if input != nil {
-		arguments["input-data"] = base64.StdEncoding.EncodeToString(input)
-	}
-	if err := a.call(ctx, "guest-exec", arguments, &started); err != nil {
+	pid, err := a.Start(ctx, input, command...)
+	if err != nil {
 		return Result{}, err
 	}
 	// seldom when it takes long: each question takes the guest's time
-	for wait := execPollFirst; ; wait = min(2*wait, execPollMost) {
-		r, ended, err := a.ended(ctx, started.PID)
+	for wait := execPollFirst; ; wait = min(wait*3/2, execPollMost) {
+		r, ended, err := a.Ended(ctx, pid)
 		if err != nil || ended {
 			return r, err
 		}
@@ -82,6 +76,20 @@ func (a Agent) Exec(ctx context.Context, input []byte, command ...string) (Resul
 	}
 }
 
+// Start starts a command in the node as root, with input on its standard input, and
+// returns its process's number.
+func (a Agent) Start(ctx context.Context, input []byte, command ...string) (pid int, err error) {
+	var started struct {
+		PID int `json:"pid"`
+	}
+	arguments := map[string]any{"path": command[0], "arg": command[1:], "capture-output": true}
+	if input != nil {
+		arguments["input-data"] = base64.StdEncoding.EncodeToString(input)
+	}
+	err = a.call(ctx, "guest-exec", arguments, &started)
+	return started.PID, err
+}
+
 // Bash runs a script of the shell that every base image has, and returns what it
 // printed; a script that fails is an error which holds what it said.
 func (a Agent) Bash(ctx context.Context, script string) ([]byte, error) {
@@ -90,28 +98,14 @@ func (a Agent) Bash(ctx context.Context, script string) ([]byte, error) {
 		return nil, err
 	}
 	if r.Code != 0 {
-		return r.Out, fmt.Errorf("exit status %d: %s", r.Code, host.Excerpt(r.Err))
+		return r.Out, r.Failed()
 	}
 	return r.Out, nil
 }
 
-// The most that is read of a file in a node (bytes).
-const fileMost = 1 << 20
-
-// ReadFile reads the beginning of a file in the node, at most 1 MiB of it.
-func (a Agent) ReadFile(ctx context.Context, path string) ([]byte, error) {
-	var handle int
-	if err := a.call(ctx, "guest-file-open", map[string]any{"path": path, "mode": "r"}, &handle); err != nil {
-		return nil, err
-	}
-	var read struct {
-		Text []byte `json:"buf-b64"`
-	}
-	err := a.call(ctx, "guest-file-read", map[string]any{"handle": handle, "count": fileMost}, &read)
-	if len(read.Text) > fileMost {
-		read.Text, err = nil, fmt.Errorf("%s: %w", path, errTooMuch)
-	}
-	return read.Text, errors.Join(err, a.call(ctx, "guest-file-close", map[string]any{"handle": handle}, nil))
+// Failed is the error of a command that ended with another status than was hoped for.
+func (r Result) Failed() error {
+	return fmt.Errorf("exit status %d: %s", r.Code, host.Excerpt(r.Err))
 }
 
 // Time is the node's clock as its agent reads it.
@@ -133,12 +127,15 @@ func (a Agent) SetTime(ctx context.Context, t time.Time) error {
 
 // Link is a network interface as the node's agent sees it.
 type Link struct {
-	Name      string `json:"name"`
-	MAC       string `json:"hardware-address"`
-	Addresses []struct {
-		Address netip.Addr `json:"ip-address"`
-		Bits    int        `json:"prefix"`
-	} `json:"ip-addresses"`
+	Name      string        `json:"name"`
+	MAC       string        `json:"hardware-address"`
+	Addresses []LinkAddress `json:"ip-addresses"`
+}
+
+// LinkAddress is an address of a network interface.
+type LinkAddress struct {
+	Address netip.Addr `json:"ip-address"`
+	Bits    int        `json:"prefix"`
 }
 
 // Links lists the node's network interfaces.
@@ -148,11 +145,11 @@ func (a Agent) Links(ctx context.Context) ([]Link, error) {
 	return links, err
 }
 
-// ended asks whether a command has ended.
-func (a Agent) ended(ctx context.Context, pid int) (Result, bool, error) {
+// Ended asks whether a command that was started has ended. How it has is told once.
+func (a Agent) Ended(ctx context.Context, pid int) (Result, bool, error) {
 	var s execStatus
 	err := a.call(ctx, "guest-exec-status", map[string]any{"pid": pid}, &s)
-	if errors.Is(err, libvirt.ERR_AGENT_COMMAND_FAILED) {
+	if isRefused(err) {
 		err = fmt.Errorf("%w: %w", errLost, err)
 	}
 	if err != nil {
@@ -248,6 +245,12 @@ func read(command, answer string, to any) error {
 		return fmt.Errorf("%s answered %s: %s", command, host.Excerpt([]byte(answer)), host.Excerpt([]byte(err.Error())))
 	}
 	return nil
+}
+
+// isRefused says that the agent has answered that it cannot. Older libvirts, such as
+// 9.0, have no code of its own for that.
+func isRefused(err error) bool {
+	return errors.Is(err, libvirt.ERR_AGENT_COMMAND_FAILED) || errors.Is(err, libvirt.ERR_INTERNAL_ERROR)
 }
 
 // refuses matches what agents of any version say of a command that their
