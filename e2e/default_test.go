@@ -48,6 +48,7 @@ func TestDefaultLab(t *testing.T) {
 			{"ARP is answered where the address is", arpIsAnsweredInPlace},
 			{"a second up does nothing", secondUpDoesNothing},
 			{"verify sees what is wrong", verifySeesWhatIsWrong},
+			{"captures may listen before", capturesMayListenBefore},
 			{"a lost node is made again", lostNodeIsMadeAgain},
 			{"a rebooted node comes back", rebootedNodeComesBack},
 			{"a changed file is refused", changedFileIsRefused},

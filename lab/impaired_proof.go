@@ -62,8 +62,8 @@ func (e experiment) rounds(frames int) int {
 	return min(max(1, int(math.Ceil(need/float64(frames)))), mostRounds)
 }
 
-// arrivesWithin is how long (s) frames may take to arrive everywhere once they were sent.
-func (e experiment) arrivesWithin() int {
+// arrivesWithin is how long frames may take to arrive everywhere once they were sent.
+func (e experiment) arrivesWithin() time.Duration {
 	if e.impaired == nil {
 		return arriveTime
 	}
@@ -80,7 +80,7 @@ func (e experiment) arrivesWithin() int {
 			takes += time.Duration(float64(bytes) * 8 / float64(i.Rate) * float64(time.Second))
 		}
 	}
-	return int(math.Ceil(min(takes, time.Minute).Seconds()))
+	return min(takes, time.Minute)
 }
 
 // corrupts says whether frames may come with other bits than they were sent with.
@@ -112,11 +112,11 @@ func (e experiment) judgeImpaired(points []point) error {
 		arrived := 0
 		for _, m := range marks(k, f) {
 			for _, at := range once {
-				if n := saw[at][m]; n != 1 {
-					wrong = append(wrong, fmt.Errorf("%s saw %s %d times instead of once", named[at], m, n))
+				if n := saw[at][m.mark]; n != 1 {
+					wrong = append(wrong, fmt.Errorf("%s saw %s %d times instead of once", named[at], m.mark, n))
 				}
 			}
-			arrived += saw[last][m]
+			arrived += saw[last][m.mark]
 		}
 		if arrived == 0 && !e.losesAll() {
 			wrong = append(wrong, fmt.Errorf("%s saw none of the %d frames of flow %d", named[last], len(f.sizes), k+1))
@@ -130,8 +130,8 @@ func (e experiment) judgeImpaired(points []point) error {
 			}
 			for k, f := range e.flows {
 				for _, m := range marks(k, f) {
-					if a, b := saw[at][m], saw[copied][m]; a != b {
-						wrong = append(wrong, fmt.Errorf("%s saw %s %d times, and %s %d times", named[copied], m, b, named[at], a))
+					if a, b := saw[at][m.mark], saw[copied][m.mark]; a != b {
+						wrong = append(wrong, fmt.Errorf("%s saw %s %d times, and %s %d times", named[copied], m.mark, b, named[at], a))
 					}
 				}
 			}

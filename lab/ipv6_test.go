@@ -3,7 +3,6 @@ package lab
 import (
 	"fmt"
 	"net/netip"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -63,29 +62,7 @@ func TestFlowsOfBothKinds(t *testing.T) {
 	}
 	e := testExperiment(l)
 	golden(t, "dual.listen.sh", e.listen(e.points()[0]))
-	golden(t, "dual.send.sh", e.send(e.flows[0].from))
-}
-
-// Packets of IPv6 are as long as they are said to be, whatever its header takes.
-func TestSentFramesOfIPv6(t *testing.T) {
-	e := testExperiment(decided(t, strings.Replace(dualLab, "mirror: a", "mirror: {from: a, network: test}", 1)))
-	script := strings.Replace(e.send(e.flows[0].from), "cd "+captureDir, "cd "+t.TempDir(), 1)
-	script = strings.ReplaceAll(script, "socat ", "send ")
-	out, err := exec.CommandContext(t.Context(), "bash", "-c",
-		"send() { for last; do :; done; echo \"$last\" $(wc -c <frame) $(head -c 33 frame); }\n"+script).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	want := ""
-	for i, size := range []int{84, 576, 1280, 84} {
-		want += fmt.Sprintf("UDP6-SENDTO:[fd00:9:3::2]:9,bind=[fd00:9:2::1] %d labctl-proof %s 2 %d\n", size-48, testNonce, i)
-	}
-	if !strings.Contains(string(out), want) {
-		t.Errorf("got\n%swant\n%s", out, want)
-	}
-	if n := len(mark{99, 9}.text(testNonce)); n > packetSizes6[0]-ip6UDPHeaders {
-		t.Errorf("a mark of %d bytes in a datagram of %d", n, packetSizes6[0]-ip6UDPHeaders)
-	}
+	golden(t, "dual.send.sh", e.sending(e.flows[0].from, linksIn(e.flows[0].from)))
 }
 
 // What is published on every address takes the port by both kinds of IP.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,9 +26,12 @@ type mark struct {
 
 func (m mark) String() string { return fmt.Sprintf("frame %d of flow %d", m.number+1, m.flow+1) }
 
+// markBase has a mark fit into the shortest frame, however many flows there are.
+const markBase = 36
+
 // text is the beginning of a marked datagram.
 func (m mark) text(nonce string) string {
-	return fmt.Sprintf("labctl-proof %s %d %d ", nonce, m.flow, m.number)
+	return fmt.Sprintf("labctl-proof %s %s %s ", nonce, strconv.FormatInt(int64(m.flow), markBase), strconv.FormatInt(int64(m.number), markBase))
 }
 
 // readMark reads a datagram's mark; false where it bears none of this proof's.
@@ -36,20 +40,38 @@ func readMark(payload []byte, nonce string) (mark, bool) {
 	if len(words) < 5 || words[0] != "labctl-proof" || words[1] != nonce {
 		return mark{}, false
 	}
-	flow, ferr := strconv.Atoi(words[2])
-	number, nerr := strconv.Atoi(words[3])
-	return mark{flow, number}, ferr == nil && nerr == nil
+	flow, ferr := strconv.ParseInt(words[2], markBase, 32)
+	number, nerr := strconv.ParseInt(words[3], markBase, 32)
+	return mark{int(flow), int(number)}, ferr == nil && nerr == nil
 }
+
+// sent is a marked frame as it is sent.
+type sent struct {
+	mark
+	bytes int    // of the frame, from its destination address to its payload's end
+	way   string // its IP addresses, "10.7.2.40 to 10.7.2.41"
+}
+
+func wayOf(src, dst netip.Addr) string { return src.String() + " to " + dst.String() }
 
 // seen is a marked frame as a point of observation saw it.
 type seen struct {
-	mark
+	sent
 	nic   int // which of the point's NICs, in the order they were named
-	bytes int // of the frame, from its destination address to its payload's end
 	wrong string
 }
 
-// readCapture reads the marked frames in a pcapng file.
+// interfacesIn is the number of interfaces that a pcapng file tells of.
+func interfacesIn(file []byte) int {
+	r, err := pcapgo.NewNgReader(bytes.NewReader(file), pcapgo.DefaultNgReaderOptions)
+	if err != nil {
+		return 0
+	}
+	_, _, _ = r.ReadPacketData() // which comes after them
+	return r.NInterfaces()
+}
+
+// readCapture reads the marked frames in a pcapng file; where it is cut short, those before.
 func readCapture(file []byte, nonce string) ([]seen, error) {
 	r, err := pcapgo.NewNgReader(bytes.NewReader(file), pcapgo.DefaultNgReaderOptions)
 	if err != nil {
@@ -62,7 +84,7 @@ func readCapture(file []byte, nonce string) ([]seen, error) {
 			return all, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read the capture: %w", err)
+			return all, fmt.Errorf("read the capture: %w", err)
 		}
 		if s, marked := readFrame(frame, nonce); marked {
 			s.nic, s.bytes = info.InterfaceIndex, info.Length
@@ -82,7 +104,7 @@ func readFrame(frame []byte, nonce string) (seen, bool) {
 	if !marked {
 		return seen{}, false
 	}
-	s := seen{mark: m}
+	s := seen{sent: sent{mark: m, way: wayText(p)}}
 	if err := udp.SetNetworkLayerForChecksum(p.NetworkLayer()); err != nil {
 		s.wrong = err.Error()
 		return s, true
@@ -97,12 +119,19 @@ func readFrame(frame []byte, nonce string) (seen, bool) {
 	return s, true
 }
 
+// wayText are the addresses of a packet's outermost IP header.
+func wayText(p gopacket.Packet) string {
+	src, dst := p.NetworkLayer().NetworkFlow().Endpoints()
+	from, _ := netip.AddrFromSlice(src.Raw())
+	to, _ := netip.AddrFromSlice(dst.Raw())
+	return wayOf(from, to)
+}
+
 // view is what one NIC of a point must see, and what it saw.
 type view struct {
 	nic   int    // its place among the point's NICs
 	named string // "tshark's NIC 2 (copy of iperf-client's on test)"
-	want  []mark
-	most  int // bytes of the longest frame that can be: MTU + 14
+	want  []sent
 
 	corrupted bool // the network under test changes bits of frames
 }
@@ -116,8 +145,8 @@ func (v view) judge(saw []seen) error {
 	times := v.times(saw)
 	wrong := v.faults(saw)
 	for _, m := range v.want {
-		if n := times[m]; n != 1 {
-			wrong = append(wrong, fmt.Sprintf("%s %d times instead of once", m, n))
+		if n := times[m.mark]; n != 1 {
+			wrong = append(wrong, fmt.Sprintf("%s %d times instead of once", m.mark, n))
 		}
 	}
 	return v.fault(wrong)
@@ -138,14 +167,20 @@ func (v view) times(saw []seen) map[mark]int {
 func (v view) faults(saw []seen) []string {
 	var wrong []string
 	for _, s := range saw {
+		if s.nic != v.nic {
+			continue
+		}
+		k := slices.IndexFunc(v.want, func(w sent) bool { return w.mark == s.mark })
 		switch {
-		case s.nic != v.nic:
-		case !slices.Contains(v.want, s.mark):
+		case k < 0:
 			wrong = append(wrong, fmt.Sprintf("%s, which does not belong there", s.mark))
-		case s.bytes > v.most:
-			wrong = append(wrong, fmt.Sprintf("%s with %d bytes, more than the %d there can be", s.mark, s.bytes, v.most))
-		case s.wrong != "" && !v.corrupted:
+		case s.bytes != v.want[k].bytes:
+			wrong = append(wrong, fmt.Sprintf("%s with %d bytes instead of %d", s.mark, s.bytes, v.want[k].bytes))
+		case v.corrupted:
+		case s.wrong != "":
 			wrong = append(wrong, fmt.Sprintf("%s: %s", s.mark, s.wrong))
+		case s.way != v.want[k].way:
+			wrong = append(wrong, fmt.Sprintf("%s from %s instead of from %s", s.mark, s.way, v.want[k].way))
 		}
 	}
 	return wrong

@@ -96,22 +96,23 @@ func TestReadCapture(t *testing.T) {
 		captured{0, datagram(t, proofPort+1, good, nil)},
 		captured{0, datagram(t, proofPort, marked(mark{1, 2}, "ffff", 100), nil)},
 		captured{0, datagram(t, proofPort, "labctl-proof", nil)},
-		captured{0, datagram(t, proofPort, "labctl-proof "+testNonce+" one 2 ", nil)},
+		captured{0, datagram(t, proofPort, "labctl-proof "+testNonce+" one! 2 ", nil)},
 		captured{0, datagram(t, proofPort, "", nil)},
 		captured{0, []byte{1, 2, 3}},
 		captured{0, datagram(t, proofPort, good, nil)[:40]},
 	)
 	got, err := readCapture(file, testNonce)
 	must(t, err)
+	const way, way6 = "10.7.2.40 to 10.7.2.41", "fd00::1 to fd00::2"
 	want := []seen{
-		{mark{1, 2}, 0, 142, ""},
-		{mark{0, 0}, 2, 78, ""},
-		{mark{1, 2}, 1, 142, "the UDP checksum is wrong"},
-		{mark{1, 2}, 1, 142, "the IPv4 checksum is wrong"},
-		{mark{1, 2}, 1, 142, "the UDP checksum is wrong"},
-		{mark{1, 2}, 1, 162, ""},
+		{sent{mark{1, 2}, 142, way}, 0, ""},
+		{sent{mark{0, 0}, 78, way}, 2, ""},
+		{sent{mark{1, 2}, 142, way}, 1, "the UDP checksum is wrong"},
+		{sent{mark{1, 2}, 142, way}, 1, "the IPv4 checksum is wrong"},
+		{sent{mark{1, 2}, 142, way}, 1, "the UDP checksum is wrong"},
+		{sent{mark{1, 2}, 162, way6}, 1, ""},
 	}
-	if d := cmp.Diff(want, got, cmp.AllowUnexported(seen{}, mark{})); d != "" {
+	if d := cmp.Diff(want, got, cmp.AllowUnexported(seen{}, sent{}, mark{})); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
 }
@@ -144,7 +145,7 @@ func FuzzReadFrame(f *testing.F) {
 }
 
 func TestMarkRoundTrip(t *testing.T) {
-	for _, m := range []mark{{0, 0}, {3, 1}, {120, 4}} {
+	for _, m := range []mark{{0, 0}, {3, 1}, {120, 4}, {1295, 99}} {
 		if got, ok := readMark([]byte(m.text(testNonce)), testNonce); !ok || got != m {
 			t.Errorf("%v came back as %v, %v", m, got, ok)
 		}
@@ -154,29 +155,41 @@ func TestMarkRoundTrip(t *testing.T) {
 	}
 }
 
+// on is a frame of 1514 bytes as that NIC saw it.
+func on(nic int, m mark) seen { return seen{sent: sent{m, 1514, "here to there"}, nic: nic} }
+
 func TestJudge(t *testing.T) {
-	v := view{nic: 1, named: "tshark's NIC 2", want: []mark{{0, 0}, {0, 1}, {1, 0}}, most: 1514}
-	right := func(m mark) seen { return seen{m, 1, 1514, ""} }
-	all := []seen{right(mark{0, 0}), right(mark{0, 1}), right(mark{1, 0})}
+	all := []seen{on(1, mark{0, 0}), on(1, mark{0, 1}), on(1, mark{1, 0})}
+	v := view{nic: 1, named: "tshark's NIC 2", want: []sent{all[0].sent, all[1].sent, all[2].sent}}
 	with := func(s ...seen) []seen { return append(append([]seen{}, all...), s...) }
+	but := func(change func(*seen)) []seen {
+		s := with()
+		change(&s[1])
+		return s
+	}
 	for name, test := range map[string]struct {
 		saw  []seen
 		want string
 	}{
 		"all right":          {all, ""},
 		"in any order":       {[]seen{all[2], all[0], all[1]}, ""},
-		"other NICs' frames": {with(seen{mark{0, 0}, 0, 9000, "wrong"}, seen{mark{7, 7}, 2, 60, ""}), ""},
+		"other NICs' frames": {with(on(0, mark{0, 0}), on(2, mark{7, 7})), ""},
 		"lost":               {all[1:], "tshark's NIC 2 saw\n    frame 1 of flow 1 0 times instead of once"},
 		"twice":              {with(all[0]), "tshark's NIC 2 saw\n    frame 1 of flow 1 2 times instead of once"},
-		"too long":           {[]seen{{mark{0, 0}, 1, 1515, ""}, all[1], all[2]}, "tshark's NIC 2 saw\n    frame 1 of flow 1 with 1515 bytes, more than the 1514 there can be"},
-		"bad checksum":       {[]seen{all[0], {mark{0, 1}, 1, 100, "the UDP checksum is wrong"}, all[2]}, "tshark's NIC 2 saw\n    frame 2 of flow 1: the UDP checksum is wrong"},
-		"foreign flow":       {with(right(mark{2, 0})), "tshark's NIC 2 saw\n    frame 1 of flow 3, which does not belong there"},
-		"wrong NIC":          {[]seen{all[0], all[1], {mark{1, 0}, 0, 100, ""}}, "tshark's NIC 2 saw\n    frame 1 of flow 2 0 times instead of once"},
+		"too long":           {but(func(s *seen) { s.bytes = 1515 }), "tshark's NIC 2 saw\n    frame 2 of flow 1 with 1515 bytes instead of 1514"},
+		"cut":                {but(func(s *seen) { s.bytes = 1024 }), "tshark's NIC 2 saw\n    frame 2 of flow 1 with 1024 bytes instead of 1514"},
+		"bad checksum":       {but(func(s *seen) { s.wrong = "the UDP checksum is wrong" }), "tshark's NIC 2 saw\n    frame 2 of flow 1: the UDP checksum is wrong"},
+		"from another address": {
+			but(func(s *seen) { s.way = "10.0.0.1 to 10.0.0.2" }),
+			"tshark's NIC 2 saw\n    frame 2 of flow 1 from 10.0.0.1 to 10.0.0.2 instead of from here to there",
+		},
+		"foreign flow": {with(on(1, mark{2, 0})), "tshark's NIC 2 saw\n    frame 1 of flow 3, which does not belong there"},
+		"wrong NIC":    {[]seen{all[0], all[1], on(0, mark{1, 0})}, "tshark's NIC 2 saw\n    frame 1 of flow 2 0 times instead of once"},
 		"nothing": {nil, "tshark's NIC 2 saw\n    frame 1 of flow 1 0 times instead of once\n" +
 			"    frame 2 of flow 1 0 times instead of once\n    frame 1 of flow 2 0 times instead of once"},
 		"much at once": {
-			[]seen{right(mark{9, 9}), all[0], all[0], {mark{0, 1}, 1, 2000, "bad"}},
-			"tshark's NIC 2 saw\n    frame 10 of flow 10, which does not belong there\n    frame 2 of flow 1 with 2000 bytes, more than the 1514 there can be\n" +
+			[]seen{on(1, mark{9, 9}), all[0], all[0], {sent: sent{mark{0, 1}, 2000, "here to there"}, nic: 1, wrong: "bad"}},
+			"tshark's NIC 2 saw\n    frame 10 of flow 10, which does not belong there\n    frame 2 of flow 1 with 2000 bytes instead of 1514\n" +
 				"    frame 1 of flow 1 2 times instead of once\n    frame 1 of flow 2 0 times instead of once",
 		},
 	} {
@@ -190,14 +203,14 @@ func TestJudge(t *testing.T) {
 			}
 		})
 	}
-	none := view{named: "control", most: 1514}
+	none := view{named: "control"}
 	if err := none.judge(nil); err != nil {
 		t.Errorf("a NIC that must see none, and did: %v", err)
 	}
-	if err := none.judge([]seen{{mark{0, 0}, 0, 100, ""}}); err == nil {
+	if err := none.judge([]seen{on(0, mark{0, 0})}); err == nil {
 		t.Error("a marked frame on the control network is not told")
 	}
-	p := point{views: []view{v, none}, saw: []seen{{mark{0, 0}, 0, 100, ""}}}
+	p := point{views: []view{v, none}, saw: []seen{on(0, mark{0, 0})}}
 	if err := p.judge(); err == nil || !strings.Contains(err.Error(), "tshark's NIC 2") || !strings.Contains(err.Error(), "control") {
 		t.Errorf("%v; want both NICs' faults", err)
 	}
@@ -207,7 +220,7 @@ func TestJudge(t *testing.T) {
 func TestJudgementIsBounded(t *testing.T) {
 	saw := make([]seen, 100_000)
 	for i := range saw {
-		saw[i] = seen{mark: mark{7, i}}
+		saw[i] = on(0, mark{7, i})
 	}
 	err := view{named: "a NIC"}.judge(saw)
 	if err == nil || len(err.Error()) > 4096 || !strings.Contains(err.Error(), "and 99980 more") {

@@ -61,9 +61,9 @@ const (
 	frameHeader   = 14 // bytes of an Ethernet header
 )
 
-// How long the frames have to arrive everywhere once they were sent (s): far
-// longer than they take on a slow machine, and only waited for when one is lost.
-const arriveTime = 10
+// How long the frames have to arrive everywhere once they were sent: far longer than
+// they take on a slow machine, and only waited for when one is lost.
+const arriveTime = 10 * time.Second
 
 // Prove shows that the lab's networks with sides carry frames between their
 // sides, that mirrors copy each exactly once, and that no other network carries
@@ -72,26 +72,34 @@ const arriveTime = 10
 // network under test is impaired, frames are lost on purpose: mirrors are then compared
 // with the NICs that they copy.
 func (b Build) Prove(ctx context.Context, tell Tell) (Proof, error) {
-	flows := flowsOf(b.Lab)
-	if len(flows) == 0 {
-		return Proof{}, nil
-	}
+	random := make([]byte, 2)
+	_, _ = rand.Read(random) // never fails
+	return b.prove(ctx, hex.EncodeToString(random), false, tell)
+}
+
+// ProveArmed is Prove with captures that listen already, since Arm with that prefix.
+func (b Build) ProveArmed(ctx context.Context, prefix string, tell Tell) (Proof, error) {
+	return b.prove(ctx, prefix, true, tell)
+}
+
+func (b Build) prove(ctx context.Context, prefix string, armed bool, tell Tell) (Proof, error) {
 	start := time.Now()
-	nonce := make([]byte, 8)
-	_, _ = rand.Read(nonce) // never fails
-	e := experiment{Build: b, flows: flows, nonce: hex.EncodeToString(nonce)}
+	e, err := b.newExperiment(prefix)
+	if err != nil || len(e.flows) == 0 {
+		return Proof{}, err
+	}
 	if err := e.lookAtImpairments(ctx); err != nil {
 		return Proof{}, fmt.Errorf("look at the impairments: %w", err)
 	}
 	var points []point
-	err := tell.work("prove", "lab/"+b.Lab.Name, func() (err error) {
-		points, err = e.run(ctx, tell)
+	err = tell.work("prove", "lab/"+b.Lab.Name, func() (err error) {
+		points, err = e.run(ctx, armed, tell)
 		return err
 	})
 	if err != nil {
 		return Proof{}, fmt.Errorf("prove the data path: %w%s", err, b.foreignPaths())
 	}
-	p := Proof{Flows: len(flows), Took: time.Since(start), Impaired: e.impaired != nil}
+	p := Proof{Flows: len(e.flows), Took: time.Since(start), Impaired: e.impaired != nil}
 	for _, at := range points {
 		p.Points += at.nics()
 	}
@@ -130,35 +138,33 @@ type point struct {
 	saw   []seen
 }
 
-// run looks everywhere, then sends, then gathers and judges what was seen.
-func (e experiment) run(ctx context.Context, tell Tell) ([]point, error) {
+// newExperiment is a proof whose mark, but for its prefix, nobody has seen.
+func (b Build) newExperiment(prefix string) (experiment, error) {
+	if !prefixes.MatchString(prefix) {
+		return experiment{}, fmt.Errorf("%q is not four hexadecimal digits", prefix)
+	}
+	rest := make([]byte, 6)
+	_, _ = rand.Read(rest) // never fails
+	return experiment{Build: b, flows: flowsOf(b.Lab), nonce: prefix + hex.EncodeToString(rest)}, nil
+}
+
+// run looks everywhere, then sends, then gathers and judges what was seen. Where it
+// is armed, captures listen already.
+func (e experiment) run(ctx context.Context, armed bool, tell Tell) ([]point, error) {
 	points := e.points()
 	resource := "lab/" + e.Lab.Name
-	tell.note("prove", resource, "captures start")
-	if err := atEach(ctx, points, func(ctx context.Context, p *point) error {
-		_, err := e.agent(p.node).Bash(ctx, e.listen(*p))
-		return err
-	}); err != nil {
-		return nil, fmt.Errorf("start a capture: %w", err)
+	defer e.disarm(ctx, points)
+	if !armed {
+		tell.note("prove", resource, "captures start")
+		if err := e.arm(ctx, points); err != nil {
+			return nil, err
+		}
 	}
 	tell.note("prove", resource, "marked frames are sent")
-	serr := atEach(ctx, points, func(ctx context.Context, p *point) error {
-		script := e.send(p.node)
-		if script == "" {
-			return nil
-		}
-		_, err := e.agent(p.node).Bash(ctx, script)
-		return err
-	})
+	serr := atEach(ctx, points, e.send)
 	tell.note("prove", resource, "marked frames are looked for")
-	gerr := atEach(ctx, points, func(ctx context.Context, p *point) error {
-		file, err := e.agent(p.node).Bash(ctx, gather(e.arrivesWithin()))
-		if err != nil {
-			return err
-		}
-		p.saw, err = readCapture(file, e.nonce)
-		return err
-	})
+	settled, deadline := time.Now().Add(ringTime), time.Now().Add(e.arrivesWithin())
+	gerr := atEach(ctx, points, func(ctx context.Context, p *point) error { return e.gather(ctx, p, settled, deadline) })
 	if err := errors.Join(serr, gerr); err != nil {
 		return nil, err
 	}
@@ -197,7 +203,7 @@ func (e experiment) points() []point {
 		p := point{node: n}
 		for i, nic := range n.NICs {
 			at := watches(e.Lab, n, i)
-			v := view{nic: i, named: fmt.Sprintf("%s's NIC %d (%s)", n.Name, i+1, describeNIC(nic)), most: nic.MTU + frameHeader, corrupted: e.corrupts()}
+			v := view{nic: i, named: fmt.Sprintf("%s's NIC %d (%s)", n.Name, i+1, describeNIC(nic)), corrupted: e.corrupts()}
 			for k, f := range e.flows {
 				if slices.Contains(f.path, at) {
 					v.want = append(v.want, marks(k, f)...)
@@ -251,95 +257,13 @@ func describeNIC(nic topology.NIC) string {
 	return on
 }
 
-func marks(k int, f flow) []mark {
-	var ms []mark
-	for i := range f.sizes {
-		ms = append(ms, mark{k, i})
+// marks are the frames of a flow as they are sent.
+func marks(k int, f flow) []sent {
+	var ms []sent
+	for i, size := range f.sizes {
+		ms = append(ms, sent{mark: mark{k, i}, bytes: size + frameHeader, way: wayOf(f.src, f.dst)})
 	}
 	return ms
-}
-
-// captureDir is where a node keeps its capture during a proof, in memory.
-const captureDir = "/run/labctl-proof"
-
-// listen is the script that starts a capture on all NICs of a node, in the order
-// of its NICs, and ends when frames are really being taken.
-func (e experiment) listen(p point) string {
-	var find, links strings.Builder
-	for i, nic := range p.node.NICs {
-		fmt.Fprintf(&find, "%s) nic%d=${d##*/} ;; ", nic.MAC, i)
-		fmt.Fprintf(&links, ` -i "$nic%d"`, i)
-	}
-	end := fmt.Sprintf("-a packets:%d ", p.wants())
-	if e.impaired != nil {
-		end = "" // how many come is not known
-	}
-	return fmt.Sprintf(`
-for d in /sys/class/net/*; do read -r mac <"$d/address"; case $mac in %[5]sesac; done
-mkdir -p %[1]s && cd %[1]s || exit
-[ -e pid ] && read -r old <pid && kill "$old" 2>/dev/null
-: >log >frames
-%[4]s
-dumpcap -q -f '%[3]s'%[2]s %[6]s-a duration:300 -w frames </dev/null >log 2>&1 &
-echo $! >pid
-until read -rd '' said <log; [[ $said = *File:* ]]; do
-	kill -0 $! 2>/dev/null || { cat log >&2; exit 1; }
-	pause
-done`, captureDir, links.String(), e.filter(), pause, find.String(), end)
-}
-
-// filter is what captures take: datagrams to the proof's port whose mark begins like
-// this proof's. libpcap counts bytes of UDP only over IPv4; IPv6 is counted from its header.
-// Source: pcap-filter(7).
-func (e experiment) filter() string {
-	nonce := fmt.Sprintf("0x%x", e.nonce[:4])
-	marked := "udp[21:4] = " + nonce
-	if slices.ContainsFunc(e.flows, flow.six) {
-		marked = fmt.Sprintf("(%s or ip6[61:4] = %s)", marked, nonce)
-	}
-	return fmt.Sprintf("udp dst port %d and %s", proofPort, marked)
-}
-
-// pause is a shell function that waits without starting a process, which is what
-// software emulation is slowest at.
-const pause = `exec {never}<> <(:); pause() { read -rt 0.03 -u $never || :; }`
-
-// send is the script that sends a node's marked frames.
-func (e experiment) send(n topology.Node) string {
-	var s strings.Builder
-	for k, f := range e.flows {
-		if f.from.Name != n.Name {
-			continue
-		}
-		for i, size := range f.sizes {
-			headers, to := ipUDPHeaders, fmt.Sprintf("UDP4-SENDTO:%s:%d,bind=%s", f.dst, proofPort, f.src)
-			if f.six() {
-				headers, to = ip6UDPHeaders, fmt.Sprintf("'UDP6-SENDTO:[%s]:%d,bind=[%s]'", f.dst, proofPort, f.src)
-			}
-			fmt.Fprintf(&s, "printf '%%-%ds' '%s' >frame && socat -u -b 65536 OPEN:frame %s || exit\n",
-				size-headers, mark{k, i}.text(e.nonce), to)
-		}
-	}
-	if s.Len() == 0 {
-		return ""
-	}
-	return "cd " + captureDir + "\n" + s.String()
-}
-
-// gather is the script that waits until a node's capture has ended, and prints it.
-// That it does by itself once as many frames have come as are wanted (a frame that came
-// twice is then there in another's place), or after so many seconds.
-func gather(within int) string {
-	return fmt.Sprintf(`
-cd %[1]s && read -r pid <pid && read -r start rest </proc/uptime || exit
-%[2]s
-while kill -0 "$pid" 2>/dev/null; do
-	read -r now rest </proc/uptime
-	[ $((${now%%.*} - ${start%%.*})) -gt %[3]d ] && kill -INT "$pid"
-	pause
-done
-cat frames
-cd / && rm -rf %[1]s`, captureDir, pause, within)
 }
 
 // foreignPaths tells of the networks under test that are none of labctl's, which a

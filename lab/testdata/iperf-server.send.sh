@@ -1,6 +1,6 @@
-cd /run/labctl-proof
-printf '%-36s' 'labctl-proof 00112233445566ff 1 0 ' >frame && socat -u -b 65536 OPEN:frame UDP4-SENDTO:10.7.2.40:9,bind=10.7.2.41 || exit
-printf '%-548s' 'labctl-proof 00112233445566ff 1 1 ' >frame && socat -u -b 65536 OPEN:frame UDP4-SENDTO:10.7.2.40:9,bind=10.7.2.41 || exit
-printf '%-1172s' 'labctl-proof 00112233445566ff 1 2 ' >frame && socat -u -b 65536 OPEN:frame UDP4-SENDTO:10.7.2.40:9,bind=10.7.2.41 || exit
-printf '%-1472s' 'labctl-proof 00112233445566ff 1 3 ' >frame && socat -u -b 65536 OPEN:frame UDP4-SENDTO:10.7.2.40:9,bind=10.7.2.41 || exit
-printf '%-36s' 'labctl-proof 00112233445566ff 1 4 ' >frame && socat -u -b 65536 OPEN:frame UDP4-SENDTO:10.7.2.40:9,bind=10.7.2.41 || exit
+printf -v pad %1500s
+printf %s "labctl-proof 00112233445566ff 1 0 ${pad:0:2}" >/dev/udp/10.7.2.40/9 || exit
+printf %s "labctl-proof 00112233445566ff 1 1 ${pad:0:514}" >/dev/udp/10.7.2.40/9 || exit
+printf %s "labctl-proof 00112233445566ff 1 2 ${pad:0:1138}" >/dev/udp/10.7.2.40/9 || exit
+printf %s "labctl-proof 00112233445566ff 1 3 ${pad:0:1438}" >/dev/udp/10.7.2.40/9 || exit
+printf %s "labctl-proof 00112233445566ff 1 4 ${pad:0:2}" >/dev/udp/10.7.2.40/9 || exit
