@@ -22,12 +22,12 @@ func capturesMayListenBefore(t *testing.T) {
 
 	fatal(t, b.Arm(t.Context(), "0a1b", tell))
 	fatal(t, b.Arm(t.Context(), "0a1b", tell)) // anew
-	p, err := b.ProveArmed(t.Context(), "0a1b", tell)
+	p, err := b.ProveArmed(t.Context(), "0a1b", inAll, tell)
 	if err != nil || p.Flows != 2 || p.Frames != 10 || p.Points != 3 {
 		t.Errorf("%+v, %v", p, err)
 	}
 	eventually(t, "the captures are ended", func() bool { return captures(t) == "" })
-	if _, err := b.ProveArmed(t.Context(), "0a1b", tell); err == nil || !strings.Contains(err.Error(), "no capture listens for marks that begin with 0a1b") {
+	if _, err := b.ProveArmed(t.Context(), "0a1b", inAll, tell); err == nil || !strings.Contains(err.Error(), "no capture listens for marks that begin with 0a1b") {
 		t.Errorf("a second proof by the same captures: %v", err)
 	}
 
@@ -38,6 +38,8 @@ func capturesMayListenBefore(t *testing.T) {
 	must(t, "verify")
 	eventually(t, "the old captures are ended", func() bool { return captures(t) == "" })
 }
+
+func inAll(string) bool { return true }
 
 // captures are the files and processes of captures for proofs in the nodes.
 func captures(t *testing.T) string {

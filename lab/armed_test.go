@@ -156,7 +156,7 @@ func TestSweep(t *testing.T) {
 func TestPrefixes(t *testing.T) {
 	b := Build{Lab: decided(t, plainLab)}
 	for _, bad := range []string{"", "123", "12345", "12g4", "ABCD", "12 4", "$(x)"} {
-		if _, err := b.ProveArmed(t.Context(), bad, deaf); err == nil {
+		if _, err := b.ProveArmed(t.Context(), bad, inNone, deaf); err == nil {
 			t.Errorf("%q is a prefix", bad)
 		}
 		if err := b.Arm(t.Context(), bad, deaf); err == nil {

@@ -62,7 +62,7 @@ func (b *Build) goOn(ctx context.Context, release func(), tell Tell) (Proof, [][
 	if err != nil {
 		return Proof{}, made, err
 	}
-	proof, more, err := b.prove(ctx, tell)
+	proof, more, err := b.proveAndImpair(ctx, tell)
 	if err == nil {
 		err = errors.Join(b.State.Used(), b.started(Warm, ""))
 	}
@@ -84,7 +84,7 @@ func (b *Build) bootAll(ctx context.Context, w way, limit int64, release func(),
 			return Proof{}, made, err
 		}
 	}
-	proof, more, err := b.prove(ctx, tell)
+	proof, more, err := b.proveAndImpair(ctx, tell)
 	made = append(made, more...)
 	if err != nil {
 		return proof, made, err
@@ -127,9 +127,9 @@ func (b *Build) make(ctx context.Context, release func(), tell Tell) (nodes []st
 	return nodes, made, Ready(ctx, stages, tell)
 }
 
-// prove proves the data path, then puts impairments on and measures what they do.
-func (b *Build) prove(ctx context.Context, tell Tell) (Proof, [][]Removable, error) {
-	proof, err := b.Prove(ctx, tell)
+// proveAndImpair proves the data path, then puts impairments on and measures what they do.
+func (b *Build) proveAndImpair(ctx context.Context, tell Tell) (Proof, [][]Removable, error) {
+	proof, err := b.proveGoneOn(ctx, tell)
 	if err != nil {
 		return proof, nil, err
 	}
@@ -140,6 +140,14 @@ func (b *Build) prove(ctx context.Context, tell Tell) (Proof, [][]Removable, err
 	_, impaired := p.parts()
 	made, err := b.impair(ctx, impaired, tell)
 	return proof, made, err
+}
+
+// proveGoneOn is Prove; in nodes that go on from the ready state captures listen already.
+func (b Build) proveGoneOn(ctx context.Context, tell Tell) (Proof, error) {
+	if b.State.Marks == "" {
+		return b.Prove(ctx, tell)
+	}
+	return b.ProveArmed(ctx, b.State.Marks, b.State.Has, tell)
 }
 
 // impair puts impairments on, and measures what they do.

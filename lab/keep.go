@@ -60,6 +60,10 @@ func (b *Build) save(ctx context.Context, inputs map[string]string, tell Tell) (
 	if err != nil {
 		return d, err
 	}
+	d.Marks = d.Key[:4]
+	if err := b.Arm(ctx, d.Marks, tell); err != nil { // what goes on from it is proven the sooner
+		return d, err
+	}
 	var mu sync.Mutex
 	var errs []error
 	var group errgroup.Group

@@ -74,15 +74,17 @@ const arriveTime = 10 * time.Second
 func (b Build) Prove(ctx context.Context, tell Tell) (Proof, error) {
 	random := make([]byte, 2)
 	_, _ = rand.Read(random) // never fails
-	return b.prove(ctx, hex.EncodeToString(random), false, tell)
+	return b.prove(ctx, hex.EncodeToString(random), inNone, tell)
 }
 
-// ProveArmed is Prove with captures that listen already, since Arm with that prefix.
-func (b Build) ProveArmed(ctx context.Context, prefix string, tell Tell) (Proof, error) {
-	return b.prove(ctx, prefix, true, tell)
+func inNone(string) bool { return false }
+
+// ProveArmed is Prove where in some nodes captures listen already, since Arm with that prefix.
+func (b Build) ProveArmed(ctx context.Context, prefix string, listens func(node string) bool, tell Tell) (Proof, error) {
+	return b.prove(ctx, prefix, listens, tell)
 }
 
-func (b Build) prove(ctx context.Context, prefix string, armed bool, tell Tell) (Proof, error) {
+func (b Build) prove(ctx context.Context, prefix string, listens func(string) bool, tell Tell) (Proof, error) {
 	start := time.Now()
 	e, err := b.newExperiment(prefix)
 	if err != nil || len(e.flows) == 0 {
@@ -93,7 +95,7 @@ func (b Build) prove(ctx context.Context, prefix string, armed bool, tell Tell) 
 	}
 	var points []point
 	err = tell.work("prove", "lab/"+b.Lab.Name, func() (err error) {
-		points, err = e.run(ctx, armed, tell)
+		points, err = e.run(ctx, listens, tell)
 		return err
 	})
 	if err != nil {
@@ -148,15 +150,16 @@ func (b Build) newExperiment(prefix string) (experiment, error) {
 	return experiment{Build: b, flows: flowsOf(b.Lab), nonce: prefix + hex.EncodeToString(rest)}, nil
 }
 
-// run looks everywhere, then sends, then gathers and judges what was seen. Where it
-// is armed, captures listen already.
-func (e experiment) run(ctx context.Context, armed bool, tell Tell) ([]point, error) {
+// run looks everywhere, then sends, then gathers and judges what was seen. listens says in
+// which nodes captures do already.
+func (e experiment) run(ctx context.Context, listens func(node string) bool, tell Tell) ([]point, error) {
 	points := e.points()
 	resource := "lab/" + e.Lab.Name
 	defer e.disarm(ctx, points)
-	if !armed {
+	silent := slices.DeleteFunc(slices.Clone(points), func(p point) bool { return listens(p.node.Name) })
+	if len(silent) > 0 {
 		tell.note("prove", resource, "captures start")
-		if err := e.arm(ctx, points); err != nil {
+		if err := e.arm(ctx, silent); err != nil {
 			return nil, err
 		}
 	}

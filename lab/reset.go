@@ -116,7 +116,7 @@ func (b *Build) back(ctx context.Context, tell Tell) (Proof, error) {
 	if _, _, err := b.make(ctx, func() {}, tell); err != nil {
 		return Proof{}, err
 	}
-	proof, err := b.Prove(ctx, tell)
+	proof, err := b.proveGoneOn(ctx, tell)
 	if err != nil {
 		return proof, err
 	}
