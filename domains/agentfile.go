@@ -54,3 +54,13 @@ func (a Agent) ReadFile(ctx context.Context, path string) ([]byte, error) {
 	text, err := f.Read(ctx)
 	return text, errors.Join(err, f.Close(ctx))
 }
+
+// WriteFile writes into a file in the node, in the place of what is in it.
+func (a Agent) WriteFile(ctx context.Context, path string, text []byte) error {
+	f := OpenFile{agent: a, path: path}
+	if err := a.call(ctx, "guest-file-open", map[string]any{"path": path, "mode": "w"}, &f.handle); err != nil {
+		return err
+	}
+	err := a.call(ctx, "guest-file-write", map[string]any{"handle": f.handle, "buf-b64": text}, nil)
+	return errors.Join(err, f.Close(ctx))
+}

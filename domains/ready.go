@@ -25,7 +25,7 @@ type requirement struct {
 
 var requirements = []requirement{
 	{"the guest agent answers", agentAnswers, "is qemu-guest-agent in the image? labctl console NODE shows the boot", nil, false},
-	{"its clock is the host's", isFresh, "do its agent's settings block guest-set-time or guest-exec?", goesOn, false},
+	{"its clock is the host's", isFresh, "do its agent's settings block guest-set-time or guest-file-write?", goesOn, false},
 	{"the image has the programs", hasPrograms, "", needsPrograms, true},
 	{"its files are written and applied", isConfigured, "labctl console NODE logs in", delivers, true},
 	{"the system has booted", hasBooted, "labctl exec NODE -- systemctl list-jobs (of Alpine: rc-status --all) shows what it waits for", nil, true},
