@@ -85,6 +85,7 @@ var rules = []rule{
 
 	{"passthrough", eachNIC(passthrough)},
 	{"uplinks", eachNetwork(uplinks)},
+	{"bridge", eachNetwork(bridgeKind)},
 	{"mirror-port", eachNIC(mirrorPort)},
 	{"device-twice", deviceTwice},
 	{"cable", eachNetwork(cable)},

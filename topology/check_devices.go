@@ -165,3 +165,20 @@ func mirroredTwice(c *checker) {
 		first[m.copied] = n
 	}
 }
+
+// bridgeKind: only bridges that labctl makes for sides are of a kind.
+func bridgeKind(c *checker, n *draftNetwork) {
+	p := n.at.to("bridge")
+	if n.Bridge == "" {
+		return
+	}
+	if !n.sided() {
+		c.problem(p, fmt.Sprintf("%s is %s, and %s has no sides", p, show(n.Bridge), n.at), "only the bridges of sides are of another kind: remove bridge:, or add the two sides, such as sides: [client, server]")
+		return
+	}
+	c.oneOf(p, n.Bridge, BridgeLinux, BridgeOVS)
+	own := func(side string) bool { return n.bridgeOf(side) == "" }
+	if n.Bridge == BridgeOVS && !slices.ContainsFunc(n.Sides, own) {
+		c.problem(p, fmt.Sprintf("%s is %s, and both sides of %s are bridges of the host", p, BridgeOVS, n.at), "labctl makes none there: remove bridge:, or name a NIC of the host in uplinks:")
+	}
+}

@@ -142,7 +142,7 @@ func (d *draft) decideNetwork(n *draftNetwork) Network {
 	if out.Under == UnderWire {
 		out.Wire = WireOf(lab, n.name, [2]string(n.Sides))
 		for i := range out.Wire.Ends {
-			out.Wire.Ends[i].Bridge = out.Segments[i].Bridge
+			out.Wire.Ends[i].Bridge, out.Wire.Ends[i].OVS = out.Segments[i].Bridge, out.Segments[i].OVS
 		}
 	}
 	out.Impair = n.impairments()
@@ -195,6 +195,7 @@ func (n *draftNetwork) segment(lab, side string) Segment {
 	s.UUID = UUID("network", lab, names...)
 	s.Bridge = LinkName("bridge", lab, names...)
 	s.MAC = MAC("bridge", lab, names...)
+	s.OVS = n.ovs(side)
 	return s
 }
 
@@ -274,6 +275,7 @@ func (d *draft) decideNIC(c *draftNIC) NIC {
 	switch out.Kind {
 	case KindVirtio:
 		out.Bridge = cmp.Or(c.network.bridgeOf(c.Side), LinkName("bridge", lab, c.network.names(c.Side)...))
+		out.OVS = c.network.ovs(c.Side)
 	case KindFunction:
 		out.Link, out.MAC = "", c.device.MAC
 	case KindVF:

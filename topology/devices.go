@@ -63,6 +63,8 @@ func (c *draftNIC) capturePoint(lab string) CapturePoint {
 	switch kind := from.kind(); {
 	case c.Mirror.Port != "":
 		return CapturePoint{PointPort, c.Mirror.Port}
+	case kind == KindVirtio && from.network.ovs(from.Side):
+		return CapturePoint{PointOVS, LinkName("tap", lab, from.names()...)}
 	case kind == KindVirtio:
 		return CapturePoint{PointTap, LinkName("tap", lab, from.names()...)}
 	case kind == KindMacvtap:

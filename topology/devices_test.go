@@ -149,3 +149,44 @@ nodes:
 		t.Errorf("they are %s and %s", a, b)
 	}
 }
+
+// TestOVS: the bridges which labctl makes for sides are Open vSwitch's, what is plugged into
+// them knows it, and the copy is taken by Open vSwitch; bridges of the host's own stay what they are.
+func TestOVS(t *testing.T) {
+	const own, site = ", uplinks: {client: eth1}}", `, uplinks: {client: "bridge:br1"}}`
+	kinds := func(l Lab) (of []bool) {
+		for _, n := range l.Networks {
+			for _, s := range n.Segments {
+				of = append(of, s.OVS)
+			}
+			if n.Wire != nil {
+				of = append(of, n.Wire.Ends[0].OVS, n.Wire.Ends[1].OVS)
+			}
+		}
+		for _, n := range l.Nodes {
+			for _, c := range n.NICs {
+				of = append(of, c.OVS)
+			}
+		}
+		return of
+	}
+	for name, c := range map[string]struct {
+		to, point string
+		want      []bool // segments: control, client, server; wire ends; NICs: two a node
+	}{
+		"linux":       {", bridge: linux}", PointTap, make([]bool, 11)},
+		"ovs":         {", bridge: ovs}", PointOVS, []bool{false, true, true, true, true, false, true, false, true, false, false}},
+		"one of ours": {", bridge: ovs" + site, PointTap, []bool{false, false, true, false, true, false, false, false, true, false, false}},
+	} {
+		l, err := with(t, "", nil, ", passthrough: DEVICE", "", own, c.to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(c.want, kinds(l)); d != "" {
+			t.Errorf("%s: (-want +got)\n%s", name, d)
+		}
+		if got := l.Nodes[2].NICs[1].Point; got != (CapturePoint{c.point, l.Nodes[0].NICs[1].Link}) {
+			t.Errorf("%s: captured at %+v", name, got)
+		}
+	}
+}

@@ -26,7 +26,10 @@ func (l Lab) facts() []fact {
 
 func (n Network) facts() []fact {
 	var sides, uplinks, impaired []string
-	uplink, wayOut := n.Uplink, ""
+	uplink, wayOut, bridge := n.Uplink, "", ""
+	if n.Sided() {
+		bridge = BridgeLinux
+	}
 	if n.Out.IsValid() {
 		wayOut = n.Out.String()
 	}
@@ -38,6 +41,9 @@ func (n Network) facts() []fact {
 			continue
 		}
 		sides = append(sides, s.Side)
+		if s.OVS {
+			bridge = BridgeOVS
+		}
 		if s.Uplink != "" {
 			uplinks = append(uplinks, s.Side+" by "+s.Uplink)
 		} else if s.Existing {
@@ -57,6 +63,7 @@ func (n Network) facts() []fact {
 		{"sides", strings.Join(sides, ", ")},
 		{"under-test", strings.TrimSpace(n.Under + " " + n.Router)},
 		{"uplinks", strings.Join(uplinks, ", ")},
+		{"bridge", bridge},
 		{"mtu", fmt.Sprint(n.MTU)},
 		{"impair", strings.Join(impaired, "; ")},
 	}

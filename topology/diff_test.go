@@ -26,6 +26,7 @@ func TestDifferences(t *testing.T) {
 		{"accel", "name: trafic", "name: trafic\naccel: tcg", []string{"accel: auto → tcg"}},
 		{"name", "name: trafic", "name: other", []string{"name: trafic → other"}},
 		{"mtu", "mtu: 1500", "mtu: 9000", []string{"networks.test.mtu: 1500 → 9000"}},
+		{"bridge", "sides: [client, server]", "bridge: ovs\n    sides: [client, server]", []string{"networks.test.bridge: linux → ovs"}},
 		{"network added", "uplink: nat}", "uplink: nat}\n  spare: {subnet: 10.9.0.0/24}", []string{"networks.spare: added"}},
 		{"sides", "sides: [client, server]", "sides: [server, client]", []string{"networks.test.sides: client, server → server, client"}},
 		{"address", "10.7.1.43", "10.7.1.44", []string{"nodes.influxdb.nics: 10.7.1.43/24 on control → 10.7.1.44/24 on control"}},

@@ -86,6 +86,9 @@ func (n *draftNetwork) bridgeOf(side string) string {
 	return name
 }
 
+// ovs says whether a side's bridge is to be one of Open vSwitch's.
+func (n *draftNetwork) ovs(side string) bool { return n.Bridge == BridgeOVS && n.bridgeOf(side) == "" }
+
 // subnetOf is the subnet that a side's NICs are in; nil where the side is not known.
 func (n *draftNetwork) subnetOf(side string) *draftSubnet { return ofSide(n.subnets, side) }
 

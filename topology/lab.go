@@ -40,6 +40,12 @@ const (
 // ServiceInfluxDB is InfluxDB 1.x, serving http on port 8086.
 const ServiceInfluxDB = "influxdb"
 
+// Of which kind the bridges of sides are.
+const (
+	BridgeLinux = "linux" // the kernel's own
+	BridgeOVS   = "ovs"   // Open vSwitch's
+)
+
 // Network is one IP network of a lab: a single segment, or two sides with the
 // network under test between them.
 type Network struct {
@@ -120,6 +126,7 @@ type Segment struct {
 	Chosen        bool         // the file left Subnet open
 	Bridge        string       // the host's link
 	Existing      bool         // the bridge is the host's own: labctl neither makes nor changes it, and what follows is not set
+	OVS           bool         // the bridge is Open vSwitch's
 	Object        string       // libvirt's name of it
 	UUID          string
 	MAC           net.HardwareAddr
@@ -141,6 +148,7 @@ type WireEnd struct {
 	Link   string // the host's link
 	MAC    net.HardwareAddr
 	Bridge string // the bridge it is plugged into
+	OVS    bool   // that bridge is Open vSwitch's
 }
 
 // Node is one machine.
@@ -192,6 +200,7 @@ type NIC struct {
 	MTU           int
 	Link          string       // the host's end of it (a tap or a macvtap); "" on a PCI device
 	Bridge        string       // the bridge Link is plugged into; "" where it is in none
+	OVS           bool         // that bridge is Open vSwitch's
 	Host          HostDevice   // what of the host it is; the zero HostDevice on a virtio NIC
 	Mirror        string       // the node whose NIC on Network is copied into this one; "" elsewhere
 	Point         CapturePoint // where the copy is taken; the zero CapturePoint elsewhere
@@ -234,13 +243,14 @@ type HostDevice struct {
 
 // CapturePoint is where a mirror takes its copy.
 type CapturePoint struct {
-	Kind string // PointTap, PointMacvtap, PointUplink, PointRepresentor or PointPort
+	Kind string // PointTap, PointOVS, PointMacvtap, PointUplink, PointRepresentor or PointPort
 	Link string // the host's link
 }
 
 // Where the frames of a NIC can be copied on the host.
 const (
 	PointTap         = "tap"         // the host's end of a virtio NIC
+	PointOVS         = "ovs"         // that, as a port of an Open vSwitch bridge
 	PointMacvtap     = "macvtap"     // the host's end of a NIC on a macvtap
 	PointUplink      = "uplink"      // the NIC of the host at the far end of a passthrough NIC's cable
 	PointRepresentor = "representor" // what stands for a virtual function where its NIC's switch is in switchdev mode
