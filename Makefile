@@ -15,7 +15,7 @@ BENCHTIME ?= 3x
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build up test e2e e2e-rooms e2e-images test-crashes kill-matrix images cloud-image chromium alpine-iso alpine-packages nested test-passthrough lint check bench bench-image fuzz fmt clean
+.PHONY: help setup build up test e2e e2e-rooms e2e-images test-crashes kill-matrix images cloud-image chromium ovs alpine-iso alpine-packages nested test-passthrough lint check bench bench-image fuzz fmt clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -38,11 +38,11 @@ test: $(TESTSUM) ## all that needs no root and no virtual machine: seconds
 	@mkdir -p $(RESULTS)
 	$(TESTSUM) --format pkgname --jsonfile $(RESULTS)/test.json -- -race ./...
 
-e2e: images cloud-image $(TESTSUM) ## whole labs on real kernels, libvirt and machines, each test on a private host (root)
+e2e: images cloud-image ovs $(TESTSUM) ## whole labs on real kernels, libvirt and machines, each test on a private host (root)
 	@mkdir -p $(RESULTS)
 	$(TESTSUM) --format testname --jsonfile $(RESULTS)/e2e.json -- -race -tags e2e -count 1 -timeout 80m ./e2e
 
-e2e-rooms: images cloud-image chromium $(TESTSUM) ## the other packages on the same, but for images (root)
+e2e-rooms: images cloud-image chromium ovs $(TESTSUM) ## the other packages on the same, but for images (root)
 	@mkdir -p $(RESULTS)
 	$(TESTSUM) --format testname --jsonfile $(RESULTS)/rooms.json -- -race -tags e2e -count 1 -p 1 -timeout 40m $$($(GO) list -tags e2e ./... | grep -vE '/(e2e|images)$$')
 
@@ -55,6 +55,9 @@ cloud-image: ## ready images as distributions ship them, for tests, unless they 
 
 chromium: ## the browser that tests open reports with, unpacked and not installed, unless it is there (root, a package mirror)
 	flows/report/testdata/chromium build
+
+ovs: ## the Open vSwitch that tests run on private hosts, unpacked and not installed, unless it is there (root, a package mirror)
+	host/hosttest/ovs build
 
 alpine-iso: ## the stand-in for Alpine's ISO that tests install, unless it is there (root, a package mirror)
 	images/testdata/alpine-iso/build
@@ -81,7 +84,7 @@ lint: $(LINT) ## what reviewers need not say
 	$(LINT) run
 
 # What tests on real machines stand on: all of it comes from a package mirror.
-STANDS = images cloud-image chromium alpine-iso alpine-packages nested
+STANDS = images cloud-image chromium ovs alpine-iso alpine-packages nested
 
 # Two lanes each time, one beside the other, whose output comes after: what is looked at without a machine beside what
 # machines are made of; then labs beside images and the machine in a machine, which are over before labs measure traffic:

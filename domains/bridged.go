@@ -21,14 +21,15 @@ func isPlugged(m Machine) bool {
 	return len(m.plugs()) > 0
 }
 
-// plugs are the node's taps that are on bridges; libvirt's test driver makes none.
+// plugs are the node's taps that are on bridges of the kernel's; libvirt's test driver
+// makes none. Those of Open vSwitch pass frames as soon as a tap is plugged in.
 func (m Machine) plugs() []string {
 	var taps []string
 	if m.On.Fake() {
 		return nil
 	}
 	for _, c := range m.Node.NICs {
-		if c.Bridge != "" {
+		if c.Bridge != "" && !c.OVS {
 			taps = append(taps, c.Link)
 		}
 	}

@@ -34,7 +34,7 @@ func (m Machine) String() string { return "machine/" + m.Node.Name }
 // State is Present where the domain runs with each NIC in its place, Partial
 // where it is defined only, paused, unplugged from a bridge, or its macvtap's NIC
 // is not as it is to be.
-func (m Machine) State(context.Context) (host.State, error) {
+func (m Machine) State(ctx context.Context) (host.State, error) {
 	d, err := m.On.LookupDomainByName(m.Node.Object)
 	if err != nil {
 		return host.Absent, host.Gone(err)
@@ -47,7 +47,7 @@ func (m Machine) State(context.Context) (host.State, error) {
 	if err != nil {
 		return host.Absent, host.Gone(err)
 	}
-	if s != libvirt.DOMAIN_RUNNING || len(m.unplugged()) > 0 {
+	if s != libvirt.DOMAIN_RUNNING || len(m.unplugged(ctx)) > 0 {
 		return host.Partial, nil
 	}
 	for _, c := range m.macvtaps() {
@@ -74,7 +74,7 @@ func (m Machine) Running() (bool, error) {
 
 // Create defines the domain, with how the NICs of the host are that it takes,
 // starts it and plugs its NICs in.
-func (m Machine) Create(context.Context) error {
+func (m Machine) Create(ctx context.Context) error {
 	d, err := m.define()
 	if err != nil {
 		return err
@@ -94,7 +94,7 @@ func (m Machine) Create(context.Context) error {
 			return fmt.Errorf("start: %w", err)
 		}
 	}
-	if err := m.plug(); err != nil {
+	if err := m.plug(ctx); err != nil {
 		return err
 	}
 	if s, _, err = d.GetState(); err != nil {
@@ -175,7 +175,7 @@ func (m Machine) own(d *libvirt.Domain) error {
 
 // plug quiets each tap and puts it on its bridge, where libvirt has not or where
 // a bridge came back without its ports.
-func (m Machine) plug() error {
+func (m Machine) plug(ctx context.Context) error {
 	if m.On.Fake() {
 		return nil
 	}
@@ -186,8 +186,20 @@ func (m Machine) plug() error {
 		if err := host.Quiet(c.Link); err != nil {
 			return err
 		}
+		if !c.OVS {
+			continue
+		}
+		if err := host.Deafen(c.Link); err != nil {
+			return err
+		}
 	}
-	for _, c := range m.unplugged() {
+	for _, c := range m.unplugged(ctx) {
+		if c.OVS {
+			if err := host.OVSPlug(ctx, c.Link, c.Bridge); err != nil {
+				return err
+			}
+			continue
+		}
 		bridge, err := netlink.LinkByName(c.Bridge)
 		if err != nil {
 			return fmt.Errorf("bridge %s: %w", c.Bridge, err)
@@ -204,13 +216,20 @@ func (m Machine) plug() error {
 }
 
 // unplugged are the NICs whose tap is not on the bridge where it belongs.
-func (m Machine) unplugged() []topology.NIC {
+func (m Machine) unplugged(ctx context.Context) []topology.NIC {
 	if m.On.Fake() {
 		return nil
 	}
 	var loose []topology.NIC
 	for _, c := range m.Node.NICs {
 		if c.Bridge == "" {
+			continue
+		}
+		if c.OVS {
+			if in, err := host.OVSPlugged(ctx, c.Link, c.Bridge); err == nil && in {
+				continue
+			}
+			loose = append(loose, c)
 			continue
 		}
 		tap, err := netlink.LinkByName(c.Link)

@@ -138,7 +138,7 @@ func nics(n topology.Node, _ Boot, d *libvirtxml.Domain) {
 		case topology.KindVF:
 			d.Devices.Interfaces = append(d.Devices.Interfaces, virtualFunction(c))
 		default:
-			d.Devices.Interfaces = append(d.Devices.Interfaces, nic(c))
+			d.Devices.Interfaces = append(d.Devices.Interfaces, nic(n, c))
 		}
 	}
 }
@@ -180,7 +180,7 @@ func pciAddress(text string) *libvirtxml.DomainAddressPCI {
 }
 
 // nic is one that QEMU makes.
-func nic(c topology.NIC) libvirtxml.DomainInterface {
+func nic(n topology.Node, c topology.NIC) libvirtxml.DomainInterface {
 	i := libvirtxml.DomainInterface{
 		MAC:    &libvirtxml.DomainInterfaceMAC{Address: c.MAC.String()},
 		Target: &libvirtxml.DomainInterfaceTarget{Dev: c.Link},
@@ -196,10 +196,20 @@ func nic(c topology.NIC) libvirtxml.DomainInterface {
 	default:
 		i.Source = &libvirtxml.DomainInterfaceSource{Bridge: &libvirtxml.DomainInterfaceSourceBridge{Bridge: c.Bridge}}
 	}
+	if c.OVS {
+		i.VirtualPort = ovsPort(n, c)
+	}
 	if !c.Offloads {
 		i.Driver = onTheWire()
 	}
 	return i
+}
+
+// ovsPort has libvirt make the tap a port of a bridge of Open vSwitch's.
+func ovsPort(n topology.Node, c topology.NIC) *libvirtxml.DomainInterfaceVirtualPort {
+	return &libvirtxml.DomainInterfaceVirtualPort{Params: &libvirtxml.DomainInterfaceVirtualPortParams{
+		OpenVSwitch: &libvirtxml.DomainInterfaceVirtualPortParamsOpenVSwitch{InterfaceID: topology.UUID("port", n.Lab, n.Name, c.Network, c.Side)},
+	}}
 }
 
 // onTheWire turns offloads off at both ends: frames are as they would be on a

@@ -117,7 +117,7 @@ func TestDoctor(t *testing.T) {
 		}
 		for _, check := range []string{
 			"libvirt", "qemu", "capability cache", "confinement", "clock",
-			"kvm", "firmware", "programs", "memory", "paths", "disk", "subnets", "ports", "iommu", "interrupts", "locked memory", "nics", "bridges",
+			"kvm", "firmware", "programs", "memory", "paths", "disk", "subnets", "ports", "iommu", "interrupts", "locked memory", "nics", "bridges", "ovs",
 			"images", "kernel", "bridged frames", "other labs", "lab", "guest agents", "leftovers", "locks",
 		} {
 			if fit.state(check) == "" {

@@ -29,7 +29,8 @@ type Borrowed struct {
 	Up        bool              `xml:"up,attr"`
 	MTU       int               `xml:"mtu,attr,omitempty"`
 	Promisc   bool              `xml:"promisc,attr,omitempty"`
-	Quiet     bool              `xml:"quiet,attr,omitempty"` // IPv6 was off
+	Quiet     bool              `xml:"quiet,attr,omitempty"`      // IPv6 was off
+	ARP       string            `xml:"arp-ignore,attr,omitempty"` // for which addresses the host did not answer there, as the kernel counts
 	Addresses []BorrowedAddress `xml:"address"`
 	Offloads  []string          `xml:"offload"` // ethtool's names of those that were on
 }
@@ -111,6 +112,7 @@ func (b *Borrowed) readLink(name string) error {
 	if b.Offloads, err = Offloads(name); err != nil {
 		return err
 	}
+	b.ARP = readARP(name)
 	addresses, err := netlink.AddrList(l, netlink.FAMILY_ALL)
 	if err != nil {
 		return fmt.Errorf("list addresses of %s: %w", name, err)
@@ -301,6 +303,11 @@ func (b Borrowed) restore(l netlink.Link) error {
 		return err
 	} else if quiet && !b.Quiet {
 		if err := os.WriteFile(disableIPv6(b.Link), []byte("0"), 0); err != nil {
+			return err
+		}
+	}
+	if b.ARP != "" && readARP(b.Link) != b.ARP {
+		if err := os.WriteFile(arpIgnore(b.Link), []byte(b.ARP), 0); err != nil {
 			return err
 		}
 	}

@@ -32,6 +32,7 @@ type Needs struct {
 	Devices   []Device  // PCI devices to be handed to machines
 	Links     []LinkUse // links of the host to be taken
 	Bridges   []Bridge  // of the host's own that nodes are plugged into, also where they are
+	OVS       []string  // networks whose bridges are to be Open vSwitch's, also where they are
 	// Taken is who has a PCI device or a link already, by address or name: "lab x",
 	// "domain y". The lab's own are left out.
 	Taken map[string]string
@@ -79,6 +80,7 @@ var preflight = []preflightCheck{
 	{"locked memory", "the device writes to the machine's memory behind the kernel's back: QEMU must lock it, or it does not start", canLock, devicesFound, nil},
 	{"nics", "the NIC would not come, or be taken from who uses it now", hasNICs, nicsFound, nil},
 	{"bridges", "nodes would be on no network, or the bridge and who is on it would not be as they were", hasBridges, bridgesFound, disturbedBridges},
+	{"ovs", "the file asks for bridges of Open vSwitch's (bridge: ovs), and labctl makes them by it", hasOVS, ovsFound, slowOVS},
 }
 
 // Preflight looks whether the host can give what is needed, before anything is

@@ -24,7 +24,7 @@ func TestMachinesBootAsTheirBasesSay(t *testing.T) {
 		}
 		p, err := PlanUp(t.Context(), b.Resources())
 		must(t, err)
-		needs, err := b.needs(p, Marks{})
+		needs, err := b.needs(t.Context(), p, Marks{})
 		must(t, err)
 		if needs.UEFI != want.uefi {
 			t.Errorf("%s asks for UEFI: %v", boot, needs.UEFI)

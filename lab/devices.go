@@ -1,10 +1,12 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
+	"slices"
 
 	"github.com/mami-project/labctl/domains"
 	"github.com/mami-project/labctl/host"
@@ -127,11 +129,11 @@ func (b Build) needsDevices(n *host.Needs, m domains.Machine) error {
 }
 
 // linksOf are the NICs of the host that a segment is to take; not one that it has already.
-func linksOf(s networks.Segment) []host.LinkUse {
+func linksOf(ctx context.Context, s networks.Segment) []host.LinkUse {
 	var uses []host.LinkUse
 	on := s.Network.Name + "/" + s.Segment.Side
 	if up := s.Segment.Uplink; up != "" {
-		if joined, err := networks.Plugged(up, s.Segment.Bridge); err != nil || !joined {
+		if joined, err := s.HasUplink(ctx); err != nil || !joined {
 			uses = append(uses, host.LinkUse{For: "uplink of " + on, Link: up})
 		}
 	}
@@ -179,6 +181,20 @@ func (b Build) bridges() []host.Bridge {
 			default:
 				all = append(all, host.Bridge{For: "network " + n.Name, Name: s.Bridge, MTU: n.MTU, Subnet: s.Subnet})
 			}
+		}
+	}
+	return all
+}
+
+// ofOVS are the networks whose bridges are to be Open vSwitch's.
+func (b Build) ofOVS() []string {
+	var all []string
+	if b.On.Fake() {
+		return nil // libvirt's test driver makes none
+	}
+	for _, n := range b.Lab.Networks {
+		if slices.ContainsFunc(n.Segments, func(s topology.Segment) bool { return s.OVS }) {
+			all = append(all, "network "+n.Name)
 		}
 	}
 	return all

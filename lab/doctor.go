@@ -42,7 +42,7 @@ func Doctor(ctx context.Context, h *host.Host, f topology.File, from string) (Di
 	if err != nil {
 		lab.Fault(err.Error(), "which labs there are cannot be told", "mend that, and run labctl doctor again")
 	}
-	needs, err := b.needs(p, marks)
+	needs, err := b.needs(ctx, p, marks)
 	if err != nil {
 		lab.Fault(err.Error(), "what the lab needs of the host cannot be told", "mend that, and run labctl doctor again")
 	}
@@ -138,7 +138,7 @@ func (b Build) seesNames(ctx context.Context, c *host.Check) Plan {
 		}
 		p.Stages = append(p.Stages, steps)
 	}
-	foreign, err := networks.ForeignNames(b.On, b.Lab)
+	foreign, err := networks.ForeignNames(ctx, b.On, b.Lab)
 	for _, f := range foreign {
 		c.Fault(f.What, why, f.Fix)
 	}

@@ -47,7 +47,7 @@ func TestDoctorOfNoLab(t *testing.T) {
 	_, checks := diagnose(t, newHost(t), plainLab)
 	for _, name := range []string{
 		"libvirt", "qemu", "capability cache", "confinement", "clock",
-		"kvm", "firmware", "programs", "memory", "paths", "disk", "subnets", "ports", "iommu", "interrupts", "locked memory", "nics", "bridges",
+		"kvm", "firmware", "programs", "memory", "paths", "disk", "subnets", "ports", "iommu", "interrupts", "locked memory", "nics", "bridges", "ovs",
 		"images", "kernel", "bridged frames", "other labs", "lab", "guest agents", "leftovers", "locks",
 	} {
 		c, ok := checks[name]

@@ -72,7 +72,7 @@ func strays(c *host.Check, marks Marks) {
 	links, err := networks.StrayLinks(known)
 	for _, link := range links {
 		c.Warn("link "+link+" is named like a lab's, and is none's",
-			"it may join bridges that should not be joined, and keeps a name that a lab may need", "ip -d link show "+link+" tells what it is; where nobody needs it: ip link del "+link)
+			"it may join bridges that should not be joined, and keeps a name that a lab may need", "ip -d link show "+link+" tells what it is; where nobody needs it: ip link del "+link+" (ovs-vsctl del-br "+link+", where Open vSwitch made it)")
 	}
 	if err != nil {
 		c.Warn(err.Error(), "links without a lab cannot be told", "ip -br link")

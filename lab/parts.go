@@ -42,7 +42,8 @@ func (b Build) Mirrors() []networks.Mirror {
 		if !ok {
 			continue
 		}
-		ms = append(ms, networks.Mirror{Node: to.Mirror, From: to.Point, To: to.Link})
+		from, _ := b.Lab.Node(to.Mirror)
+		ms = append(ms, networks.Mirror{Node: to.Mirror, From: to.Point, To: to.Link, Bridge: mirrored(from, to).Bridge})
 	}
 	return ms
 }

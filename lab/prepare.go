@@ -178,7 +178,7 @@ func (b Build) Preflight(ctx context.Context, p Plan) error {
 	if err != nil {
 		return err
 	}
-	needs, err := b.needs(p, marks)
+	needs, err := b.needs(ctx, p, marks)
 	if err != nil {
 		return err
 	}
@@ -193,7 +193,7 @@ func (b Build) Preflight(ctx context.Context, p Plan) error {
 }
 
 // needs are what is wanted of the host for the plan's steps.
-func (b Build) needs(p Plan, marks Marks) (host.Needs, error) {
+func (b Build) needs(ctx context.Context, p Plan, marks Marks) (host.Needs, error) {
 	n := host.Needs{KVM: b.Lab.Accel == topology.AccelKVM, Auto: b.Lab.Accel == topology.AccelAuto, Tools: tools}
 	used, err := inUse(b.On, b.Lab.Name, marks)
 	if err != nil {
@@ -203,7 +203,7 @@ func (b Build) needs(p Plan, marks Marks) (host.Needs, error) {
 	if n.Taken, err = taken(b.On, b.Lab.Name, marks); err != nil {
 		return host.Needs{}, err
 	}
-	n.Bridges = b.bridges()
+	n.Bridges, n.OVS = b.bridges(), b.ofOVS()
 	for _, s := range p.Steps() {
 		switch r := s.Resource.(type) {
 		case networks.Segment:
@@ -213,7 +213,7 @@ func (b Build) needs(p Plan, marks Marks) (host.Needs, error) {
 					n.Subnets = append(n.Subnets, r.Segment.Subnet6)
 				}
 			}
-			n.Links = append(n.Links, linksOf(r)...)
+			n.Links = append(n.Links, linksOf(ctx, r)...)
 		case domains.Machine:
 			n.MemoryMiB += r.Node.MemoryMiB
 			n.UEFI = n.UEFI || b.Bases[r.Node.Name].Boot == images.BootUEFI

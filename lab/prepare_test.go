@@ -148,7 +148,7 @@ func TestNeedsAreOfWhatIsMissing(t *testing.T) {
 	needs := func() host.Needs {
 		p, err := PlanUp(t.Context(), b.Resources())
 		must(t, err)
-		n, err := b.needs(p, Marks{})
+		n, err := b.needs(t.Context(), p, Marks{})
 		must(t, err)
 		return n
 	}

@@ -89,7 +89,7 @@ func TestForeignNames(t *testing.T) {
 		must(t, err)
 		defer h.Close()
 		l := demo("red", "10.7")
-		if u, err := ForeignNames(h, l); len(u) > 0 || err != nil {
+		if u, err := ForeignNames(t.Context(), h, l); len(u) > 0 || err != nil {
 			t.Fatalf("on an empty host: %v, %v", u, err)
 		}
 		end := l.Networks[2].Wire.Ends[1]
@@ -98,7 +98,7 @@ func TestForeignNames(t *testing.T) {
 		_, err = h.NetworkDefineXML("<network><name>" + l.Networks[2].Segments[0].Object + "</name></network>")
 		must(t, err)
 		before := hosttest.Snapshot(t)
-		u, err := ForeignNames(h, l)
+		u, err := ForeignNames(t.Context(), h, l)
 		if err != nil || len(u) != 3 {
 			t.Fatalf("%v, %v", u, err)
 		}

@@ -72,10 +72,10 @@ func (f Found) Destroy(ctx context.Context) error {
 	if err := host.Stopped(n.Destroy()); err != nil {
 		return fmt.Errorf("stop: %w", err)
 	}
-	if err := giveBack(ctx, f.On, tag); err != nil {
+	if err := f.removeOrphan(ctx, n); err != nil { // which may have the NICs in it
 		return err
 	}
-	if err := f.removeOrphan(n); err != nil {
+	if err := giveBack(ctx, f.On, tag); err != nil {
 		return err
 	}
 	if err := host.Gone(n.Undefine()); err != nil {
@@ -85,16 +85,23 @@ func (f Found) Destroy(ctx context.Context) error {
 }
 
 // removeOrphan removes the bridge of the network, which no longer runs.
-func (f Found) removeOrphan(n *libvirt.Network) error {
+func (f Found) removeOrphan(ctx context.Context, n *libvirt.Network) error {
 	x, err := describe(n)
-	if err != nil || x.Bridge == nil || x.MAC == nil {
+	if err != nil || x.Bridge == nil {
 		return host.Gone(err)
+	}
+	if p := x.VirtualPort; p != nil && p.Params != nil && p.Params.OpenVSwitch != nil {
+		b := ovsOf(f.Tag.Lab, f.Object, x.Bridge.Name)
+		return orphan{b.name, b.mac, true}.remove(ctx, f.On)
+	}
+	if x.MAC == nil {
+		return nil
 	}
 	mac, err := net.ParseMAC(x.MAC.Address)
 	if err != nil {
 		return err
 	}
-	return removeOrphan(f.On, x.Bridge.Name, mac)
+	return orphan{x.Bridge.Name, mac, false}.remove(ctx, f.On)
 }
 
 // lookup is the network of that name and its mark; nil where there is none. The

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -16,15 +17,16 @@ import (
 // capture NIC, which is a tap of a running machine. The copy ends with that tap,
 // and with the link where it is taken.
 type Mirror struct {
-	Node string                // whose NIC is copied
-	From topology.CapturePoint // where on the host
-	To   string                // the host's link: the capture NIC's tap
+	Node   string                // whose NIC is copied
+	From   topology.CapturePoint // where on the host
+	To     string                // the host's link: the capture NIC's tap
+	Bridge string                // PointOVS: that From is a port of
 }
 
 // Counters is what a Mirror has copied since it was made.
 type Counters struct {
-	// Sent and Received are as the mirrored node sees it. What a mirror port is fed
-	// does not tell its direction: all of it counts as received.
+	// Sent and Received are as the mirrored node sees it. What a mirror port is fed, and
+	// what Open vSwitch copies, does not tell its direction: all of it counts as received.
 	Sent, Received Copied
 	// Dropped counts the frames that the capture NIC's machine did not take in time.
 	Dropped uint64
@@ -81,16 +83,16 @@ func (m Mirror) String() string { return "mirror/" + m.Node }
 
 // State is Partial where a direction is not copied, or to a link that has been
 // replaced since. Where either link is not there it is Absent.
-func (m Mirror) State(context.Context) (host.State, error) {
+func (m Mirror) State(ctx context.Context) (host.State, error) {
 	from, to, err := m.links()
 	if err != nil || from == nil || to == nil {
 		return host.Absent, err
 	}
-	return m.state(from, to)
+	return m.state(ctx, from, to)
 }
 
 // Create makes the mirror anew, unless it is whole.
-func (m Mirror) Create(context.Context) error {
+func (m Mirror) Create(ctx context.Context) error {
 	from, to, err := m.links()
 	if err != nil {
 		return err
@@ -99,7 +101,7 @@ func (m Mirror) Create(context.Context) error {
 	switch {
 	case to == nil:
 		return fmt.Errorf(missing+off, topology.PointTap, m.To)
-	case from == nil && (m.From.Kind == topology.PointTap || m.From.Kind == topology.PointMacvtap):
+	case from == nil && slices.Contains([]string{topology.PointTap, topology.PointOVS, topology.PointMacvtap}, m.From.Kind):
 		return fmt.Errorf(missing+off, m.From.Kind, m.From.Link)
 	case from == nil:
 		return fmt.Errorf(missing, m.From.Kind, m.From.Link)
@@ -110,8 +112,11 @@ func (m Mirror) Create(context.Context) error {
 	if err := netlink.LinkSetTxQLen(to, captureQueue); err != nil {
 		return fmt.Errorf("lengthen the queue of %s: %w", m.To, err)
 	}
-	if state, err := m.state(from, to); err != nil || state == host.Present {
+	if state, err := m.state(ctx, from, to); err != nil || state == host.Present {
 		return err
+	}
+	if m.From.Kind == topology.PointOVS {
+		return ovsCopy{m}.create(ctx)
 	}
 	if err := clearFilters(from); err != nil {
 		return err
@@ -128,7 +133,10 @@ func (m Mirror) Create(context.Context) error {
 }
 
 // Destroy ends the copying. Filters of others on the link stay, and clsact with them.
-func (m Mirror) Destroy(context.Context) error {
+func (m Mirror) Destroy(ctx context.Context) error {
+	if m.From.Kind == topology.PointOVS {
+		return ovsCopy{m}.destroy(ctx)
+	}
 	from, err := link(m.From.Link)
 	if err != nil || from == nil {
 		return err
@@ -144,6 +152,9 @@ func (m Mirror) Counters() (Counters, error) {
 	}
 	if from == nil || to == nil {
 		return Counters{}, errors.New("not there: a machine is off, or a NIC gone")
+	}
+	if m.From.Kind == topology.PointOVS {
+		return ovsCopy{m}.counters(to)
 	}
 	var c Counters
 	for _, at := range m.hooks() {
@@ -175,7 +186,10 @@ func (m Mirror) links() (from, to netlink.Link, err error) {
 	return from, to, errors.Join(errFrom, errTo)
 }
 
-func (m Mirror) state(from, to netlink.Link) (host.State, error) {
+func (m Mirror) state(ctx context.Context, from, to netlink.Link) (host.State, error) {
+	if m.From.Kind == topology.PointOVS {
+		return ovsCopy{m}.state(ctx)
+	}
 	whole, some := true, false
 	for _, at := range m.hooks() {
 		actions, err := mirrors(from, at)

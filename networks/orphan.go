@@ -2,6 +2,7 @@ package networks
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -18,13 +19,24 @@ import (
 // A libvirt that is killed while it starts or stops a network leaves the bridge, which
 // keeps the network from being started again, and rules of its own for that.
 
-// removeOrphan removes what a network that does not run has left: its bridge, where
-// that bears the network's MAC, and libvirt's rules that name it.
-func removeOrphan(h *host.Host, bridge string, mac net.HardwareAddr) error {
+// orphan is a bridge whose network does not run.
+type orphan struct {
+	bridge string
+	mac    net.HardwareAddr
+	ovs    bool // it is Open vSwitch's, of which libvirt does not take care
+}
+
+// remove removes the bridge, where it bears the network's MAC, and libvirt's rules that name it.
+func (o orphan) remove(ctx context.Context, h *host.Host) error {
 	if h.Fake() {
 		return nil
 	}
-	l, err := ownLink(bridge, mac)
+	if o.ovs {
+		if err := (ovsBridge{o.bridge, o.mac}).remove(ctx); err != nil {
+			return err
+		}
+	}
+	l, err := ownLink(o.bridge, o.mac)
 	if errors.Is(err, errForeign) {
 		return nil
 	}
@@ -33,11 +45,11 @@ func removeOrphan(h *host.Host, bridge string, mac net.HardwareAddr) error {
 	}
 	if l != nil {
 		if err := netlink.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) {
-			return fmt.Errorf("remove link %s: %w", bridge, err)
+			return fmt.Errorf("remove link %s: %w", o.bridge, err)
 		}
 	}
-	if err := removeRulesOn(bridge); err != nil {
-		return fmt.Errorf("remove libvirt's rules for %s: %w", bridge, err)
+	if err := removeRulesOn(o.bridge); err != nil {
+		return fmt.Errorf("remove libvirt's rules for %s: %w", o.bridge, err)
 	}
 	return nil
 }

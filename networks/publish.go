@@ -145,7 +145,8 @@ func (p Publish) tables() ([]table, error) {
 //	guard        nodes do not reach the host's loopback, which published ports open; where
 //	             br_netfilter is on, measured packets are neither tracked nor reassembled
 //	input        the host's address on a lab's network answers that network alone; nodes
-//	             reach the host by their own addresses, and not from sides or capture NICs
+//	             reach the host by their own addresses, and not from sides or capture NICs;
+//	             Open vSwitch's userspace datapath shows the host what comes in at its ports
 //	forward      into nat networks only what is published or was asked for; elsewhere nothing;
 //	             no node passes for another, nor for who answers another lab's. Inside a
 //	             segment, frames that br_netfilter shows have whatever addresses they have:
@@ -210,9 +211,15 @@ func (p Publish) chains(k kind) ([]chain, error) {
 			postrouting.add(to, translated, saddrLocal, masquerade)
 		}
 	}
+	for _, n := range p.Lab.Networks {
+		for _, link := range ovsLinks(n) {
+			input.add(iif(expr.CmpOpEq, link), drop)
+			forward.add(iif(expr.CmpOpEq, link), drop)
+		}
+	}
 	for _, n := range p.Lab.Nodes {
 		for _, c := range n.NICs {
-			if c.Mirror != "" && c.Link != "" { // which receives; what it sends is for nobody
+			if (c.Mirror != "" || c.OVS) && c.Link != "" { // what it sends is for nobody, or for Open vSwitch alone
 				input.add(iif(expr.CmpOpEq, c.Link), drop)
 				forward.add(iif(expr.CmpOpEq, c.Link), drop)
 			}
@@ -230,6 +237,24 @@ func (p Publish) chains(k kind) ([]chain, error) {
 		output.add(match, dnat(port.node, port.Port))
 	}
 	return []chain{guard, input, forward, prerouting, silence, output, postrouting}, nil
+}
+
+// ovsLinks are the links that a network has in bridges of Open vSwitch's, but for the nodes'.
+func ovsLinks(n topology.Network) []string {
+	var links []string
+	for _, s := range n.Segments {
+		if s.OVS && s.Uplink != "" {
+			links = append(links, s.Uplink)
+		}
+	}
+	if n.Wire != nil {
+		for _, end := range n.Wire.Ends {
+			if end.OVS {
+				links = append(links, end.Link)
+			}
+		}
+	}
+	return links
 }
 
 // addressed matches what is sent to a published port of the host.

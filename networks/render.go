@@ -28,6 +28,12 @@ func Render(n topology.Network, s topology.Segment, tag host.Tag) (*libvirtxml.N
 		MAC:      &libvirtxml.NetworkMAC{Address: s.MAC.String()},
 		DNS:      &libvirtxml.NetworkDNS{Enable: "no"},
 	}
+	if s.OVS { // which libvirt takes as it is
+		x.Bridge, x.MAC, x.DNS = &libvirtxml.NetworkBridge{Name: s.Bridge}, nil, nil
+		x.Forward = &libvirtxml.NetworkForward{Mode: "bridge"}
+		x.VirtualPort = &libvirtxml.NetworkVirtualPort{Params: &libvirtxml.NetworkVirtualPortParams{OpenVSwitch: &libvirtxml.NetworkVirtualPortParamsOpenVSwitch{}}}
+		return x, nil
+	}
 	if s.MTU > 0 {
 		x.MTU = &libvirtxml.NetworkMTU{Size: uint(s.MTU)}
 	}

@@ -1,6 +1,7 @@
 package networks
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -79,7 +80,7 @@ func LinksOf(l topology.Lab) []string {
 
 // ForeignNames are why what has the names of the lab's bridges, wires and networks
 // is not the lab's. It changes nothing; Create refuses the same, one by one.
-func ForeignNames(h *host.Host, l topology.Lab) (host.Unfits, error) {
+func ForeignNames(ctx context.Context, h *host.Host, l topology.Lab) (host.Unfits, error) {
 	var foreign host.Unfits
 	var errs []error
 	add := func(u host.Unfits, err error) {
@@ -90,7 +91,11 @@ func ForeignNames(h *host.Host, l topology.Lab) (host.Unfits, error) {
 			if s.Existing {
 				continue
 			}
-			add(foreignLink(s.Bridge, s.MAC))
+			if s.OVS {
+				add(foreignOVS(ctx, ovsBridge{s.Bridge, s.MAC}))
+			} else {
+				add(foreignLink(s.Bridge, s.MAC))
+			}
 			if h.Silent() == nil {
 				add(foreignNetwork(h, s.Object, l.Name))
 			}
@@ -110,6 +115,17 @@ func foreignLink(name string, mac net.HardwareAddr) (host.Unfits, error) {
 		return host.Unfits{{
 			What: fmt.Sprintf("link %s is %v", name, errForeign),
 			Fix:  "ip -d link show " + name + " tells what it is; where nobody needs it: ip link del " + name,
+		}}, nil
+	}
+	return nil, err
+}
+
+func foreignOVS(ctx context.Context, b ovsBridge) (host.Unfits, error) {
+	_, err := b.record(ctx)
+	if errors.Is(err, errForeign) {
+		return host.Unfits{{
+			What: err.Error(),
+			Fix:  fmt.Sprintf("ovs-vsctl list Bridge %[1]s and ip -d link show %[1]s tell what it is; where nobody needs it: ovs-vsctl del-br %[1]s, or ip link del %[1]s", b.name),
 		}}, nil
 	}
 	return nil, err

@@ -31,7 +31,7 @@ func (s Segment) recorded(tag host.Tag) bool {
 }
 
 // join takes the NICs, and plugs the uplink into the bridge.
-func (s Segment) join() error {
+func (s Segment) join(ctx context.Context) error {
 	for _, port := range s.Segment.Ports {
 		if err := host.Take(port, s.Segment.MTU, true); err != nil {
 			return fmt.Errorf("mirror port %s: %w", port, err)
@@ -43,14 +43,14 @@ func (s Segment) join() error {
 	if err := host.Take(s.Segment.Uplink, s.Segment.MTU, false); err != nil {
 		return fmt.Errorf("uplink %s: %w", s.Segment.Uplink, err)
 	}
-	if err := plug(s.Segment.Uplink, s.Segment.Bridge); err != nil {
+	if err := plug(ctx, s.Segment.Uplink, s.Segment.Bridge, s.Segment.OVS); err != nil {
 		return fmt.Errorf("uplink %s: %w", s.Segment.Uplink, err)
 	}
 	return nil
 }
 
 // joined says whether the NICs are as join makes them.
-func (s Segment) joined() (bool, error) {
+func (s Segment) joined(ctx context.Context) (bool, error) {
 	for _, port := range s.Segment.Ports {
 		if taken, err := host.Taken(port, s.Segment.MTU, true); err != nil || !taken {
 			return false, err
@@ -62,11 +62,19 @@ func (s Segment) joined() (bool, error) {
 	if taken, err := host.Taken(s.Segment.Uplink, s.Segment.MTU, false); err != nil || !taken {
 		return false, err
 	}
-	return Plugged(s.Segment.Uplink, s.Segment.Bridge)
+	return s.HasUplink(ctx)
+}
+
+// HasUplink says whether the uplink is in the bridge.
+func (s Segment) HasUplink(ctx context.Context) (bool, error) {
+	return plugged(ctx, s.Segment.Uplink, s.Segment.Bridge, s.Segment.OVS)
 }
 
 // plug puts a link of the host into a bridge, which must be there.
-func plug(name, bridge string) error {
+func plug(ctx context.Context, name, bridge string, ovs bool) error {
+	if ovs {
+		return host.OVSPlug(ctx, name, bridge)
+	}
 	l, err := netlink.LinkByName(name)
 	if err != nil {
 		return err
@@ -84,8 +92,11 @@ func plug(name, bridge string) error {
 	return nil
 }
 
-// Plugged says whether a link of the host is in a bridge.
-func Plugged(name, bridge string) (bool, error) {
+// plugged says whether a link of the host is in a bridge.
+func plugged(ctx context.Context, name, bridge string, ovs bool) (bool, error) {
+	if ovs {
+		return host.OVSPlugged(ctx, name, bridge)
+	}
 	l, err := link(name)
 	if err != nil || l == nil {
 		return false, err

@@ -23,7 +23,7 @@ func (w Wire) String() string { return "wire/" + w.Network.Name }
 
 // State is Partial for a pair that is not plugged in, not up, or not as plain
 // as a cable. A foreign link of an end's name counts as Absent.
-func (w Wire) State(context.Context) (host.State, error) {
+func (w Wire) State(ctx context.Context) (host.State, error) {
 	links, err := w.links()
 	if errors.Is(err, errForeign) {
 		return host.Absent, nil
@@ -35,7 +35,7 @@ func (w Wire) State(context.Context) (host.State, error) {
 		return host.Partial, nil
 	}
 	for i, end := range w.Network.Wire.Ends {
-		if ok, err := w.connected(end, links[i]); err != nil || !ok {
+		if ok, err := w.connected(ctx, end, links[i]); err != nil || !ok {
 			return host.Partial, err
 		}
 	}
@@ -44,7 +44,7 @@ func (w Wire) State(context.Context) (host.State, error) {
 
 // Create makes the pair and plugs it in. A foreign link of an end's name is an
 // error and is left alone.
-func (w Wire) Create(context.Context) error {
+func (w Wire) Create(ctx context.Context) error {
 	links, err := w.links()
 	if err != nil {
 		return err
@@ -61,7 +61,7 @@ func (w Wire) Create(context.Context) error {
 		}
 	}
 	for i, end := range w.Network.Wire.Ends {
-		if err := w.connect(end, links[i]); err != nil {
+		if err := w.connect(ctx, end, links[i]); err != nil {
 			return fmt.Errorf("link %s: %w", end.Link, err)
 		}
 	}
@@ -69,10 +69,18 @@ func (w Wire) Create(context.Context) error {
 }
 
 // Destroy removes the pair where its ends bear the lab's names and MACs.
-func (w Wire) Destroy(context.Context) error {
+func (w Wire) Destroy(ctx context.Context) error {
 	links, err := w.links()
 	if err != nil && !errors.Is(err, errForeign) {
 		return err
+	}
+	for i, end := range w.Network.Wire.Ends {
+		if links[i] == nil || !end.OVS {
+			continue
+		}
+		if err := host.OVSUnplug(ctx, end.Link); err != nil && !errors.Is(err, host.NoOVS) {
+			return err
+		}
 	}
 	return unplug(links)
 }
@@ -104,7 +112,7 @@ func (w Wire) add() error {
 }
 
 // connect plugs an end in and brings it up, quiet from the start.
-func (w Wire) connect(end topology.WireEnd, l netlink.Link) error {
+func (w Wire) connect(ctx context.Context, end topology.WireEnd, l netlink.Link) error {
 	if err := host.Quiet(end.Link); err != nil {
 		return err
 	}
@@ -114,7 +122,7 @@ func (w Wire) connect(end topology.WireEnd, l netlink.Link) error {
 	if err := netlink.LinkSetMTU(l, w.Network.MTU); err != nil {
 		return fmt.Errorf("set MTU: %w", err)
 	}
-	if err := plug(end.Link, end.Bridge); err != nil {
+	if err := plug(ctx, end.Link, end.Bridge, end.OVS); err != nil {
 		return err
 	}
 	if err := netlink.LinkSetUp(l); err != nil {
@@ -125,13 +133,12 @@ func (w Wire) connect(end topology.WireEnd, l netlink.Link) error {
 	return nil
 }
 
-func (w Wire) connected(end topology.WireEnd, l netlink.Link) (bool, error) {
-	bridge, err := link(end.Bridge)
-	if err != nil || bridge == nil {
+func (w Wire) connected(ctx context.Context, end topology.WireEnd, l netlink.Link) (bool, error) {
+	if in, err := plugged(ctx, end.Link, end.Bridge, end.OVS); err != nil || !in {
 		return false, err
 	}
 	a := l.Attrs()
-	if a.MasterIndex != bridge.Attrs().Index || a.MTU != w.Network.MTU || a.RawFlags&unix.IFF_UP == 0 {
+	if a.MTU != w.Network.MTU || a.RawFlags&unix.IFF_UP == 0 {
 		return false, nil
 	}
 	if quiet, err := host.IsQuiet(end.Link); err != nil || !quiet {

@@ -18,13 +18,13 @@ type Inventory map[string]int
 type look func(*testing.T, *host.Host, Inventory)
 
 var looks = []look{
-	lookDomains, lookNetworks, lookPools,
+	lookDomains, lookNetworks, lookPools, lookOVS,
 	lookPCI, lookLinks, lookAddresses, lookTrafficControl, lookFirewall, lookSysctls,
 	lookProcesses, lookMounts, lookFiles,
 }
 
 // Snapshot looks at everything labctl promises to leave as it was: libvirt's
-// domains, networks, pools and volumes; PCI devices, links, addresses, routes, queues,
+// domains, networks, pools and volumes; Open vSwitch's records; PCI devices, links, addresses, routes, queues,
 // filters, firewall rules and settings; processes, mounts and files. The test
 // itself, libvirt's daemons, base images and kept states do not count.
 func Snapshot(t *testing.T) Inventory {
