@@ -20,11 +20,11 @@ var faultLab = strings.NewReplacer("NAME", "fault",
 	"side: server}]", "side: server}, {mirror: one}]").Replace(small)
 
 // killQEMU kills a node's QEMU, as the kernel does when memory runs out.
-func killQEMU(t *testing.T, node string) {
+func killQEMU(t *testing.T, lab, node string) {
 	t.Helper()
-	sh(t, "kill -9 $(cat /run/libvirt/qemu/labctl.fault."+node+".pid)")
+	sh(t, "kill -9 $(cat /run/libvirt/qemu/labctl."+lab+"."+node+".pid)")
 	eventually(t, "libvirt knows that "+node+" is off", func() bool {
-		return sh(t, "virsh -c qemu:///system domstate labctl.fault."+node) == "shut off"
+		return sh(t, "virsh -c qemu:///system domstate labctl."+lab+"."+node) == "shut off"
 	})
 }
 
@@ -76,7 +76,7 @@ func TestFaultsOfTheWorld(t *testing.T) {
 			t.Errorf("a dnsmasq serves the lab, which may be killed: %s", out)
 		}
 		t.Run("a machine that is killed", func(t *testing.T) {
-			killQEMU(t, "one")
+			killQEMU(t, "fault", "one")
 			partial(t, "machine/one")
 			heals(t)
 		})

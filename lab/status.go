@@ -101,7 +101,7 @@ type MirrorStatus struct {
 	Side    string `json:"side"`
 	To      string `json:"to"`
 	At      string `json:"at"`    // the host's link where the copy is taken
-	Point   string `json:"point"` // what that is: tap, macvtap, uplink, representor or port
+	Point   string `json:"point"` // what that is: tap, ovs-port, macvtap, uplink, representor or port
 	State   string `json:"state"`
 	// Counters are of the mirror since it was made; absent where it is not there.
 	Counters *networks.Counters `json:"counters,omitempty"`

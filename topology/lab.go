@@ -250,7 +250,7 @@ type CapturePoint struct {
 // Where the frames of a NIC can be copied on the host.
 const (
 	PointTap         = "tap"         // the host's end of a virtio NIC
-	PointOVS         = "ovs"         // that, as a port of an Open vSwitch bridge
+	PointOVS         = "ovs-port"    // that, as a port of an Open vSwitch bridge
 	PointMacvtap     = "macvtap"     // the host's end of a NIC on a macvtap
 	PointUplink      = "uplink"      // the NIC of the host at the far end of a passthrough NIC's cable
 	PointRepresentor = "representor" // what stands for a virtual function where its NIC's switch is in switchdev mode

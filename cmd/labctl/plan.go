@@ -33,7 +33,7 @@ type planned struct {
 
 type plannedMirror struct {
 	Node  string `json:"node"`
-	Point string `json:"point"` // tap, macvtap, uplink, representor or port
+	Point string `json:"point"` // tap, ovs-port, macvtap, uplink, representor or port
 	At    string `json:"at"`    // the host's link
 }
 
