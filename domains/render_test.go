@@ -40,8 +40,22 @@ nodes:
 	return l.Nodes
 }
 
+// switched is a node on both sides of a network whose bridges are Open vSwitch's.
+func switched(t *testing.T) topology.Node {
+	t.Helper()
+	f, err := topology.Load("lab.yaml", []byte(`
+name: switched
+networks: {test: {sides: [client, server], bridge: ovs, under-test: "node:mid", subnets: {client: 10.7.2.0/24, server: 10.7.3.0/24}}}
+nodes: {mid: {nics: [{network: test, side: client}, {network: test, side: server}]}}
+`), topology.Known{})
+	must(t, err)
+	l, err := topology.Decide(f, nil, topology.Chosen{})
+	must(t, err)
+	return l.Nodes[0]
+}
+
 func TestRender(t *testing.T) {
-	for _, n := range append(demo(t).Nodes, passed(t)...) {
+	for _, n := range append(append(demo(t).Nodes, passed(t)...), switched(t)) {
 		for _, accel := range []string{topology.AccelTCG, topology.AccelKVM} {
 			name := n.Name + "." + accel
 			t.Run(name, func(t *testing.T) {

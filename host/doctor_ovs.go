@@ -29,17 +29,22 @@ func ovsFound(_ *Host, n Needs) string {
 	return strings.Join(n.OVS, ", ")
 }
 
-// slowOVS tells of a kernel without Open vSwitch's datapath.
-func slowOVS(c *Check, _ *Host, n Needs) {
+// slowOVS adds what OVSDisturbs finds, for doctor.
+func slowOVS(c *Check, _ *Host, n Needs) { c.Findings = append(c.Findings, OVSDisturbs(n)...) }
+
+// OVSDisturbs is that the kernel has no datapath of Open vSwitch's, where a network wants it.
+func OVSDisturbs(n Needs) []Finding {
+	var c Check
 	if len(n.OVS) == 0 {
-		return
+		return nil
 	}
 	if kind, err := OVSDatapath(); err != nil {
 		c.Warn(err.Error(), "whether the kernel passes the frames is not known", "mend that, and run labctl doctor again")
 	} else if kind == OVSUserspace {
 		most, _ := os.ReadFile("/proc/sys/net/core/wmem_default")
 		c.Warn("the kernel has no datapath of Open vSwitch's: ovs-vswitchd passes each frame itself",
-			fmt.Sprintf("that takes a processor's time, and no queue of an impairment (impair:) holds more than some %s bytes of memory (net.core.wmem_default)", strings.TrimSpace(string(most))),
+			fmt.Sprintf("that takes a processor's time, and what waits in all queues of a wire's impairments (impair:) has no more than %s bytes of memory, some two for each of a frame (net.core.wmem_default)", strings.TrimSpace(string(most))),
 			"modprobe openvswitch; where there is none of that name, boot a kernel that has it (Debian: linux-image-amd64)")
 	}
+	return c.Findings
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -29,7 +30,7 @@ var NoOVS = Unfit{"there is no ovs-vsctl on PATH: this host has no Open vSwitch"
 // value stands under "COLUMN:KEY"; sets and UUIDs are words.
 type OVSRow map[string][]string
 
-// One is the only word of a column; "" where it has none.
+// One is a column's only word; "" where it has none.
 func (r OVSRow) One(column string) string { return strings.Join(r[column], " ") }
 
 // OVS has Open vSwitch carry out commands of ovs-vsctl, all or none of them, parted
@@ -93,12 +94,24 @@ func ovs(ctx context.Context, commands ...string) ([]byte, error) {
 	switch {
 	case strings.Contains(what, "database connection failed"):
 		err = Unfit{"Open vSwitch is off: " + what, ovsStart}
-	case strings.Contains(what, "Alarm clock"):
+	case ended(err) == syscall.SIGALRM:
 		err = Unfit{"ovs-vswitchd has not done in " + ovsTime + " seconds what it was to do", ovsStart}
 	default:
 		err = errors.New(what)
 	}
 	return nil, orCause(ctx, err)
+}
+
+// ended is the signal that has ended a program; 0 where none has.
+func ended(err error) syscall.Signal {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return 0
+	}
+	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return status.Signal()
+	}
+	return 0
 }
 
 // orCause is why ctx has ended, where it has; else err.

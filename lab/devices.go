@@ -200,9 +200,10 @@ func (b Build) ofOVS() []string {
 	return all
 }
 
-// Disturbed is what the lab works with on bridges of the host's own, and yet is worse for.
+// Disturbed is what the lab works with on bridges, and yet is worse for.
 func (b Build) Disturbed() ([]string, error) {
 	found, err := b.On.Disturbs(host.Needs{Bridges: b.bridges()})
+	found = append(found, host.OVSDisturbs(host.Needs{OVS: b.ofOVS()})...)
 	var all []string
 	for _, f := range found {
 		all = append(all, fmt.Sprintf("%s: %s (%s)", f.What, f.Why, f.Fix))

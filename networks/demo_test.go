@@ -42,6 +42,16 @@ func demo(lab, prefix string) topology.Lab {
 	}
 }
 
+// ovsDemo is the demo with Open vSwitch's bridges on the sides of its test network.
+func ovsDemo() topology.Lab {
+	l := demo("trafic", "10.7")
+	test := l.Networks[2]
+	for i := range test.Segments {
+		test.Segments[i].OVS, test.Wire.Ends[i].OVS = true, true
+	}
+	return l
+}
+
 func network(lab, name, subnet, uplink string) topology.Network {
 	p := netip.MustParsePrefix(subnet)
 	return topology.Network{

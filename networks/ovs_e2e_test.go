@@ -16,16 +16,6 @@ import (
 	"github.com/mami-project/labctl/topology"
 )
 
-// ovsDemo is the demo with Open vSwitch's bridges on the sides of its test network.
-func ovsDemo() topology.Lab {
-	l := demo("trafic", "10.7")
-	test := l.Networks[2]
-	for i := range test.Segments {
-		test.Segments[i].OVS, test.Wire.Ends[i].OVS = true, true
-	}
-	return l
-}
-
 // ovsSides makes the bridges of that network.
 func ovsSides(t *testing.T) (*host.Host, []Segment, Wire) {
 	t.Helper()
@@ -218,7 +208,9 @@ func ovsFrames(t *testing.T, w Wire) {
 		must(t, host.OVSPlug(t.Context(), "v-"+name, w.Network.Wire.Ends[i].Bridge))
 	}
 	sh(t, "ip address add 192.0.2.1/24 dev lo")
-	must(t, Publish{Lab: topology.Lab{Name: w.Network.Lab, Networks: []topology.Network{w.Network}}}.Create(t.Context()))
+	must(t, Publish{Lab: topology.Lab{Name: w.Network.Lab, Networks: []topology.Network{w.Network}, Nodes: []topology.Node{
+		{NICs: []topology.NIC{{Link: "v-a", OVS: true}, {Link: "v-b", OVS: true}}},
+	}}}.Create(t.Context()))
 	all := listen(t, "b", "eth0", unix.ETH_P_ALL)
 	a := listen(t, "a", "eth0", unix.ETH_P_ALL)
 	sent := frames('a')
@@ -233,6 +225,13 @@ func ovsFrames(t *testing.T, w Wire) {
 	once(t, "from one side to the other", all.until(sent[len(sent)-1]), sent...)
 	if answer := a.next(100 * time.Millisecond); answer != nil {
 		t.Errorf("the sender got %x", answer)
+	}
+	const echoes = "awk '/^Icmp: [0-9]/ { print $10 }' /proc/net/snmp"
+	before := sh(t, echoes)
+	sh(t, `ip -n a address add 192.0.2.7/24 dev eth0; ip -n a neigh replace 192.0.2.1 lladdr ff:ff:ff:ff:ff:ff dev eth0
+		ip netns exec a ping -c 1 -W 1 192.0.2.1 || true`)
+	if after := sh(t, echoes); after != before {
+		t.Errorf("the host got %s echoes and then %s", before, after)
 	}
 }
 

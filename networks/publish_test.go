@@ -45,13 +45,39 @@ func TestPublishTakesNothingFromCaptures(t *testing.T) {
 	l.Nodes[0].NICs = append(l.Nodes[0].NICs, topology.NIC{Network: "test", Kind: topology.KindVirtio, Link: "lctcapture", Mirror: "influxdb"})
 	chains, err := Publish{l}.chains(ipv4)
 	must(t, err)
-	want := slices.Concat(iif(expr.CmpOpEq, "lctcapture"), drop)
+	if !takesNothing(chains, "lctcapture") {
+		t.Error("a capture NIC's frames are let in")
+	}
+}
+
+// What passes a bridge of Open vSwitch's may be shown to the host at each of its ports.
+func TestPublishTakesNothingFromOVSPorts(t *testing.T) {
+	l := ovsDemo()
+	test := &l.Networks[2]
+	test.Segments[0].Uplink = "eno7"
+	l.Nodes[0].NICs = append(l.Nodes[0].NICs, topology.NIC{Network: "test", Kind: topology.KindVirtio, Link: "lctport", Bridge: test.Segments[1].Bridge, OVS: true})
+	chains, err := Publish{l}.chains(ipv4)
+	must(t, err)
+	for _, link := range []string{"lctport", "eno7", test.Wire.Ends[0].Link, test.Wire.Ends[1].Link} {
+		if !takesNothing(chains, link) {
+			t.Errorf("the host takes what comes in at %s", link)
+		}
+	}
+	if chains, err = (Publish{demo("trafic", "10.7")}).chains(ipv4); err != nil || takesNothing(chains, test.Wire.Ends[0].Link) {
+		t.Errorf("what is in a bridge of the kernel's has rules of its own: %v", err)
+	}
+}
+
+// takesNothing says whether what comes in at a link is dropped, for whomever it is.
+func takesNothing(chains []chain, link string) bool {
+	want := slices.Concat(iif(expr.CmpOpEq, link), drop)
 	for _, name := range []string{"input", "forward"} {
 		i := slices.IndexFunc(chains, func(c chain) bool { return c.name == name })
 		if !slices.ContainsFunc(chains[i].rules, func(r rule) bool { return reflect.DeepEqual(r, want) }) {
-			t.Errorf("chain %s lets a capture NIC's frames in", name)
+			return false
 		}
 	}
+	return true
 }
 
 // What nodes forward between sides has addresses of other subnets than the side's: no

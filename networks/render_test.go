@@ -16,8 +16,12 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestRender(t *testing.T) {
-	for _, s := range segments(nil, demo("trafic", "10.7"), tagOf("trafic")) {
+	all := segments(nil, demo("trafic", "10.7"), tagOf("trafic"))
+	for _, s := range append(all, segments(nil, ovsDemo(), tagOf("trafic"))[2]) {
 		name := strings.TrimPrefix(s.String(), "network/")
+		if s.Segment.OVS {
+			name += ".ovs"
+		}
 		t.Run(name, func(t *testing.T) {
 			x, err := Render(s.Network, s.Segment, s.Tag)
 			must(t, err)
