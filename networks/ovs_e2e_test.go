@@ -103,6 +103,10 @@ func TestOVSSegments(t *testing.T) {
 			if err != nil || !slices.Contains(strays, s.Segment.Bridge) {
 				t.Errorf("strays: %v, %v", strays, err)
 			}
+			hosttest.KillOVS(t, "ovs-vswitchd")
+			sh(t, "ip link del %s", s.Segment.Bridge)
+			is(t, s, host.Partial) // by its record
+			hosttest.OVS(t)
 			must(t, s.Destroy(t.Context()))
 			is(t, s, host.Absent)
 			must(t, s.Create(t.Context()))
@@ -184,6 +188,7 @@ func TestOVSWire(t *testing.T) {
 			sh(t, "ip link del %[1]s; ip link add %[1]s address %[2]s type veth peer name %[3]s address %[4]s", client.Link, client.MAC, server.Link, server.MAC)
 			heals(t, w)
 		})
+		t.Run("frames", func(t *testing.T) { ovsFrames(t, w) })
 		t.Run("Open vSwitch was started anew", func(t *testing.T) {
 			shaped := topology.Impair{Rate: 20_000_000, Queue: 1 << 16, AQM: topology.AQMFIFO}
 			must(t, Impair(client, shaped, w.Network.MTU))
@@ -195,7 +200,6 @@ func TestOVSWire(t *testing.T) {
 			}
 			must(t, Impair(client, topology.Impair{}, w.Network.MTU))
 		})
-		ovsFrames(t, w)
 	})
 }
 

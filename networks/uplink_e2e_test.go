@@ -113,6 +113,13 @@ func TestUplink(t *testing.T) {
 			must(t, s.Destroy(t.Context()))
 			asBefore(t)
 		})
+		t.Run("out of a bridge that libvirt has left", func(t *testing.T) {
+			must(t, s.Create(t.Context()))
+			sh(t, `virsh -c qemu:///system -q net-destroy %s
+				ip link add %[2]s address %[3]s type bridge; ip link set v-client master %[2]s`, s.Segment.Object, s.Segment.Bridge, s.Segment.MAC)
+			must(t, s.Destroy(t.Context()))
+			asBefore(t)
+		})
 		t.Run("a record of an earlier boot is void", func(t *testing.T) {
 			must(t, s.Create(t.Context()))
 			reboot(t, h, s.Segment.Object)
