@@ -19,9 +19,6 @@ type ovsBridge struct {
 	mac  net.HardwareAddr
 }
 
-// ovsNetwork is how libvirt's description of a network tells that its bridge is one.
-const ovsNetwork = "openvswitch"
-
 // ovsOwner is the key under which Open vSwitch's records tell whose they are.
 const ovsOwner = "external_ids:labctl"
 

@@ -17,14 +17,13 @@ import (
 )
 
 // ovsSides makes the bridges of that network.
-func ovsSides(t *testing.T) (*host.Host, []Segment, Wire) {
+func ovsSides(t *testing.T) ([]Segment, Wire) {
 	t.Helper()
-	h := connect(t)
-	all := segments(h, ovsDemo(), tagOf("trafic"))[2:]
+	all := segments(connect(t), ovsDemo(), tagOf("trafic"))[2:]
 	for _, s := range all {
 		must(t, s.Create(t.Context()))
 	}
-	return h, all, Wire{Network: all[0].Network}
+	return all, Wire{Network: all[0].Network}
 }
 
 func TestOVSSegments(t *testing.T) {
@@ -161,7 +160,7 @@ func TestOVSSegmentLeavesForeignAlone(t *testing.T) {
 func TestOVSWire(t *testing.T) {
 	hosttest.Private(t, func(t *testing.T) {
 		hosttest.OVS(t)
-		_, _, w := ovsSides(t)
+		_, w := ovsSides(t)
 		before := hosttest.Snapshot(t)
 		contract(t, w)
 		if diff := hosttest.Diff(before, hosttest.Snapshot(t)); diff != "" {
@@ -242,7 +241,7 @@ func ovsFrames(t *testing.T, w Wire) {
 func TestOVSMirror(t *testing.T) {
 	hosttest.Private(t, func(t *testing.T) {
 		hosttest.OVS(t)
-		_, sides, _ := ovsSides(t)
+		sides, _ := ovsSides(t)
 		bridge := sides[0].Segment.Bridge
 		m := mirrorAt(topology.PointOVS, "v-client")
 		m.Bridge = bridge
