@@ -34,6 +34,7 @@ nodes:
 // TestSwitched brings up a lab on bridges of Open vSwitch's, whose own mirror makes the copy.
 func TestSwitched(t *testing.T) {
 	hosttest.Private(t, func(t *testing.T) {
+		t.Setenv(stateLimit, "4GiB")
 		file := write(t, "lab.yaml", switchedLab)
 		t.Run("a host without Open vSwitch", func(t *testing.T) {
 			fails(t, 4, []string{"network test wants bridges of Open vSwitch's", "there is no ovs-vsctl", "apt-get install openvswitch-switch"}, "up", file)
@@ -71,6 +72,15 @@ func TestSwitched(t *testing.T) {
 		t.Run("a second up does nothing", func(t *testing.T) {
 			if out := must(t, "plan", file); !strings.Contains(out, "nothing to do") {
 				t.Errorf("the plan is\n%s", out)
+			}
+		})
+		t.Run("back to the ready state", func(t *testing.T) {
+			in(t, "client", "echo dirt > /run/dirt")
+			if out := must(t, "reset"); !strings.Contains(out, "each mirror saw what its NIC saw") {
+				t.Errorf("reset says %q", out)
+			}
+			if s := status(t); s.State != lab.Whole || in(t, "client", "ls /run/dirt 2>/dev/null; true") != "" {
+				t.Errorf("it is %s, or not as it was", s.State)
 			}
 		})
 		t.Run("a node that is lost", func(t *testing.T) {
