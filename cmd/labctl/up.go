@@ -25,7 +25,7 @@ var upCommand = &cli.Command{
 		&cli.BoolFlag{Name: "cold", Usage: "boot the nodes, also where their ready state is kept"},
 		&cli.StringFlag{Name: "state-limit", EnvVars: []string{"LABCTL_STATE_LIMIT"}, Value: "10GiB", Usage: "let the ready states of all labs take `SIZE` on the disk at most; 0 keeps none"},
 		&cli.DurationFlag{Name: "ttl", Usage: "let labctl gc take the lab down `TIME` after this up has begun on it; for a lab that is there it counts anew"},
-		jsonFlag, eventsFlag,
+		timelineFlag, jsonFlag, eventsFlag,
 	},
 	Action: runUp,
 }
@@ -50,7 +50,7 @@ func runUp(c *cli.Context) error {
 	defer h.Close()
 	var b lab.Build
 	var proof lab.Proof
-	err = working(c, func(tell lab.Tell) (err error) {
+	err = timed(c, func(tell lab.Tell) (err error) {
 		tell.Note(fmt.Sprintf("lab %s, from %s", f.Name, from))
 		b, proof, err = lab.Up(c.Context, h, f, lab.Wanted{
 			From: from, Keep: c.Bool("keep"), Replace: c.Bool("replace"), Timeout: c.Duration("timeout"), TTL: ttl,
