@@ -43,6 +43,7 @@ nodes:
 // measured, and changes it while it is up.
 func TestImpaired(t *testing.T) {
 	hosttest.Private(t, func(t *testing.T) {
+		t.Setenv(stateLimit, "4GiB")
 		isClean := clean(t)
 		file := write(t, "lab.yaml", impairedLab)
 		if out := must(t, "plan", file); !strings.Contains(out, "create   impair/wire/a->b") || !strings.Contains(out, "the mirror of client copies its frames before that") {
@@ -70,6 +71,7 @@ func TestImpaired(t *testing.T) {
 				}
 			}},
 			{"the mirror is still proven", func(t *testing.T) { impairedMirrorIsProven(t, file) }},
+			{"nodes go back to before it, and are impaired again", resetIsImpaired},
 			{"it is changed while the lab is up", func(t *testing.T) { impairmentChanges(t, file) }},
 			{"what is off is told", offIsTold},
 			{"it is cleared", impairmentsGo},
@@ -104,6 +106,18 @@ func found(t *testing.T, s lab.ImpairmentStatus, name string) probe.Value {
 		t.Fatalf("%s of %s has no %s: %s", s.Direction, s.Network, name, s.Measured)
 	}
 	return vs[i]
+}
+
+// resetIsImpaired: what a node did is gone with its memory, and is what the file says.
+func resetIsImpaired(t *testing.T) {
+	must(t, "impair", "set", "--network", "far", "--from", "a", "--delay", "10ms")
+	r := labctl(t, "reset")
+	r.check(t, 0, "create impair/far/a->b: done", "create impair/far/b->a: done")
+	for _, s := range status(t).Impairments {
+		if !s.As {
+			t.Errorf("%s of %s is %s, and not as the file says", s.Direction, s.Network, s.Now)
+		}
+	}
 }
 
 func setIsMeasured(t *testing.T) {
