@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -147,7 +148,15 @@ func (b Build) proveGoneOn(ctx context.Context, tell Tell) (Proof, error) {
 	if b.State.Marks == "" {
 		return b.Prove(ctx, tell)
 	}
-	return b.ProveArmed(ctx, b.State.Marks, b.State.Has, tell)
+	return b.ProveArmed(ctx, b.State.Marks, b.listens, tell)
+}
+
+// listens says whether captures listen in a node since it was saved: not where a device of
+// the host was taken out of it, under them.
+func (b Build) listens(node string) bool {
+	n, _ := b.Lab.Node(node)
+	of := func(c topology.NIC) bool { return c.Host.PCI != "" }
+	return b.State.Has(node) && !slices.ContainsFunc(n.NICs, of)
 }
 
 // impair puts impairments on, and measures what they do.
