@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/mami-project/labctl/topology"
 )
 
@@ -21,32 +23,50 @@ const (
 // slack is what frames take beyond what the impairments hold them for.
 const slack = 2 * time.Second
 
-// lookAtImpairments has the experiment take what the network under test does now for
-// what it is to do.
-func (e *experiment) lookAtImpairments(ctx context.Context) error {
-	known := make(map[string]topology.Impair)
-	for k := range e.flows {
-		for _, d := range e.crossed(e.flows[k].path) {
-			now, ok := known[d.String()]
-			if !ok {
-				var err error
-				if now, err = d.now(ctx); err != nil {
-					return fmt.Errorf("%s: %w", d, err)
-				}
-				if known[d.String()] = now; !now.IsZero() {
-					e.impaired = append(e.impaired, now)
-				}
+// doing is what a direction does to frames now.
+type doing struct {
+	Impairment
+	now topology.Impair
+}
+
+// lookAtImpairments looks at each direction that frames pass.
+func (e experiment) lookAtImpairments(ctx context.Context) ([]doing, error) {
+	var all []doing
+	for _, f := range e.flows {
+		for _, d := range e.crossed(f.path) {
+			if !slices.ContainsFunc(all, func(p doing) bool { return p.String() == d.String() }) {
+				all = append(all, doing{Impairment: d})
 			}
-			e.flows[k].impaired = e.flows[k].impaired || !now.IsZero()
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx) // a node takes its time to tell
+	for i, d := range all {
+		group.Go(func() (err error) {
+			if all[i].now, err = d.Impairment.now(ctx); err != nil {
+				return fmt.Errorf("look at the impairments: %s: %w", d, err)
+			}
+			return nil
+		})
+	}
+	return all, group.Wait()
+}
+
+// allowFor has the experiment take what directions do for what they are to do.
+func (e *experiment) allowFor(all []doing) {
+	does := make(map[string]bool)
+	for _, d := range all {
+		if !d.now.IsZero() {
+			does[d.String()] = true
+			e.impaired = append(e.impaired, d.now)
 		}
 	}
 	if e.impaired == nil {
-		return nil
+		return
 	}
-	for i := range e.flows {
-		e.flows[i].sizes = slices.Repeat(e.flows[i].sizes, e.rounds(len(e.flows[i].sizes)))
+	for k, f := range e.flows {
+		e.flows[k].impaired = slices.ContainsFunc(e.crossed(f.path), func(d Impairment) bool { return does[d.String()] })
+		e.flows[k].sizes = slices.Repeat(f.sizes, e.rounds(len(f.sizes)))
 	}
-	return nil
 }
 
 // rounds is how often so many frames are sent.

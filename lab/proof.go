@@ -90,9 +90,6 @@ func (b Build) prove(ctx context.Context, prefix string, listens func(string) bo
 	if err != nil || len(e.flows) == 0 {
 		return Proof{}, err
 	}
-	if err := e.lookAtImpairments(ctx); err != nil {
-		return Proof{}, fmt.Errorf("look at the impairments: %w", err)
-	}
 	var points []point
 	err = tell.work("prove", "lab/"+b.Lab.Name, func() (err error) {
 		points, err = e.run(ctx, listens, tell)
@@ -152,17 +149,26 @@ func (b Build) newExperiment(prefix string) (experiment, error) {
 
 // run looks everywhere, then sends, then gathers and judges what was seen. listens says in
 // which nodes captures do already.
-func (e experiment) run(ctx context.Context, listens func(node string) bool, tell Tell) ([]point, error) {
-	points := e.points()
+func (e *experiment) run(ctx context.Context, listens func(node string) bool, tell Tell) ([]point, error) {
 	resource := "lab/" + e.Lab.Name
-	defer e.disarm(ctx, points)
-	silent := slices.DeleteFunc(slices.Clone(points), func(p point) bool { return listens(p.node.Name) })
+	looking := e.points()
+	defer e.disarm(ctx, looking)
+	var found []doing
+	group, began := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		found, err = e.lookAtImpairments(began)
+		return err
+	})
+	silent := slices.DeleteFunc(slices.Clone(looking), func(p point) bool { return listens(p.node.Name) })
 	if len(silent) > 0 {
 		tell.note("prove", resource, "captures start")
-		if err := e.arm(ctx, silent); err != nil {
-			return nil, err
-		}
+		group.Go(func() error { return e.arm(began, silent) })
 	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	e.allowFor(found)
+	points := e.points() // what they must see is known now
 	tell.note("prove", resource, "marked frames are sent")
 	serr := atEach(ctx, points, e.send)
 	tell.note("prove", resource, "marked frames are looked for")
