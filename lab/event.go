@@ -6,7 +6,7 @@ import "time"
 type Event struct {
 	Time     time.Time
 	Phase    Phase
-	Verb     string // "build", "verify", "create", "complete", "renew", "wait", "prove" or "remove"; "" on what is about no work
+	Verb     string // "build", "verify", "create", "complete", "renew", "wait", "arm", "prove" or "remove"; "" on what is about no work
 	Resource string // "network/control"; "" where it is about the whole lab
 	Note     string // what is waited for, or what is to be known
 	Err      error  // why it failed
