@@ -2,7 +2,6 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -65,7 +64,7 @@ func (b *Build) goOn(ctx context.Context, release func(), tell Tell) (Proof, [][
 	}
 	proof, more, err := b.proveAndImpair(ctx, tell)
 	if err == nil {
-		err = errors.Join(b.State.Used(), b.started(Warm, ""))
+		b.started(Warm, "", tell)
 	}
 	return proof, append(made, more...), err
 }
@@ -101,7 +100,7 @@ func (b *Build) bootAll(ctx context.Context, w way, limit int64, release func(),
 		if len(nodes) == len(b.Lab.Nodes) {
 			which = ""
 		}
-		err = b.started(Cold, which)
+		b.started(Cold, which, tell)
 	}
 	return proof, made, err
 }

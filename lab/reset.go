@@ -108,7 +108,8 @@ func (b *Build) reset(ctx context.Context, nodes []topology.Node, boot bool, tel
 	if len(nodes) < len(b.Lab.Nodes) {
 		which = joined(nodes)
 	}
-	return proof, b.started(Reset, which)
+	b.started(Reset, which, tell)
+	return proof, nil
 }
 
 // back starts what reset has stopped, and proves the lab.

@@ -146,20 +146,22 @@ func (b *Build) checkState(tell Tell) error {
 	})
 }
 
-// started notes in the lab's mark how its nodes came to run.
-func (b *Build) started(how string, nodes string) error {
+// started notes in the lab's mark how its nodes came to run, all of them or those named,
+// and that the state from which they did was used.
+func (b *Build) started(how, nodes string, tell Tell) {
 	at := now().UTC().Truncate(time.Second)
 	s := Start{How: how, At: &at, Nodes: nodes}
+	var err error
 	if b.State.Key != "" {
 		s.State, s.Saved = b.State.Key, &b.State.At
+		err = b.State.Used()
 	} else if b.Made.Start != nil { // nodes that booted again can still go back
 		s.State, s.Saved = b.Made.Start.State, b.Made.Start.Saved
 	}
 	b.Made.Start = &s
-	if err := b.folder().write(); err != nil {
-		return fmt.Errorf("note how the nodes were started: %w", err)
+	if err := errors.Join(err, b.folder().write()); err != nil {
+		tell.warn(fmt.Sprintf("it is not noted how the nodes were started: %v", err))
 	}
-	return nil
 }
 
 // stateOf opens the ready state that the lab's nodes had when they were proven.

@@ -130,14 +130,16 @@ func (s Store) Labs() (map[string]int64, error) {
 		}
 		labs[e.Name()] = 0
 		err = errors.Join(err, filepath.WalkDir(filepath.Join(s.Dir, e.Name()), func(_ string, f fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // it went meanwhile
+			}
 			if err != nil || !f.Type().IsRegular() {
 				return err
 			}
-			i, err := f.Info()
-			if err == nil {
+			if i, err := f.Info(); err == nil {
 				labs[e.Name()] += i.Size()
 			}
-			return err
+			return nil
 		}))
 	}
 	return labs, err
