@@ -32,8 +32,8 @@ type Machine struct {
 func (m Machine) String() string { return "machine/" + m.Node.Name }
 
 // State is Present where the domain runs with each NIC in its place, Partial
-// where it is defined only, paused, unplugged from a bridge, or its macvtap's NIC
-// is not as it is to be.
+// where it is defined only, paused, unplugged from a bridge, without a device of the
+// host that was taken out of it, or its macvtap's NIC is not as it is to be.
 func (m Machine) State(ctx context.Context) (host.State, error) {
 	d, err := m.On.LookupDomainByName(m.Node.Object)
 	if err != nil {
@@ -49,6 +49,9 @@ func (m Machine) State(ctx context.Context) (host.State, error) {
 	}
 	if s != libvirt.DOMAIN_RUNNING || len(m.unplugged(ctx)) > 0 {
 		return host.Partial, nil
+	}
+	if out, err := lacking(d); err != nil || len(out) > 0 {
+		return host.Partial, host.Gone(err)
 	}
 	for _, c := range m.macvtaps() {
 		if taken, err := host.Taken(c.Host.Macvtap, c.MTU, false); err != nil || !taken {
@@ -93,6 +96,9 @@ func (m Machine) Create(ctx context.Context) error {
 		if err := m.start(d); err != nil {
 			return fmt.Errorf("start: %w", err)
 		}
+	}
+	if err := putIn(d); err != nil {
+		return err
 	}
 	if err := m.plug(ctx); err != nil {
 		return err

@@ -10,12 +10,9 @@ import (
 	"github.com/mami-project/labctl/host"
 )
 
-// Savable says whether the machine's memory can be saved: with a PCI device of the host
-// assigned to it, it cannot.
-func (m Machine) Savable() bool { return !hasPassthrough(m) }
-
 // Save writes the memory and the devices of the running machine to a file that only root
-// reads, and ends its QEMU: its domain stays, off. Where it fails the machine runs on.
+// reads, and ends its QEMU: its domain stays, off. Devices of the host are taken out of it
+// before. Where it fails the machine runs on; where that is Held, it cannot be saved.
 func (m Machine) Save(ctx context.Context, path string) error {
 	d, err := m.On.LookupDomainByName(m.Node.Object)
 	if err != nil {
@@ -25,12 +22,16 @@ func (m Machine) Save(ctx context.Context, path string) error {
 	if err := m.own(d); err != nil {
 		return err
 	}
+	if err := m.takeOut(ctx, d); err != nil {
+		return err
+	}
 	stop := context.AfterFunc(ctx, func() { _ = d.AbortJob() })
 	defer stop()
 	return d.SaveFlags(path, "", libvirt.DOMAIN_SAVE_PAUSED)
 }
 
-// Off ends the machine's QEMU at once, as a power cut does; its domain stays.
+// Off ends the machine's QEMU at once, as a power cut does; its domain stays, and devices
+// of the host are held for its next start.
 func (m Machine) Off() error {
 	d, err := m.On.LookupDomainByName(m.Node.Object)
 	if err != nil {
@@ -40,7 +41,10 @@ func (m Machine) Off() error {
 	if err := m.own(d); err != nil {
 		return err
 	}
-	return host.Stopped(d.Destroy())
+	if err := host.Stopped(d.Destroy()); err != nil {
+		return err
+	}
+	return m.hold()
 }
 
 // restore starts a domain from its saved memory, paused. What it is comes from there, but

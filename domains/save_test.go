@@ -4,8 +4,6 @@ import (
 	"context"
 	"slices"
 	"testing"
-
-	"github.com/mami-project/labctl/topology"
 )
 
 // A machine that goes on from saved memory has shown what is of a boot.
@@ -25,14 +23,6 @@ func TestWaitForOneThatGoesOn(t *testing.T) {
 		must(t, m.Wait(t.Context(), func(string) {}))
 		if !slices.Equal(met, want) {
 			t.Errorf("from memory %q: %q, want %q", memory, met, want)
-		}
-	}
-}
-
-func TestSavable(t *testing.T) {
-	for _, n := range passed(t) {
-		if got, want := (Machine{Node: n}).Savable(), n.NICs[0].Kind == topology.KindMacvtap; got != want {
-			t.Errorf("with a %s: %v", n.NICs[0].Kind, got)
 		}
 	}
 }

@@ -68,14 +68,24 @@ func pciSources(x libvirtxml.Domain) []string {
 	}
 	var addresses []string
 	for _, s := range sources {
-		if s == nil || s.Address == nil || s.Address.Bus == nil || s.Address.Slot == nil || s.Address.Function == nil {
+		if s == nil {
 			continue
 		}
-		domain := uint(0)
-		if s.Address.Domain != nil {
-			domain = *s.Address.Domain
+		if a := PCIAddress(s.Address); a != "" {
+			addresses = append(addresses, a)
 		}
-		addresses = append(addresses, fmt.Sprintf("%04x:%02x:%02x.%x", domain, *s.Address.Bus, *s.Address.Slot, *s.Address.Function))
 	}
 	return addresses
+}
+
+// PCIAddress is an address of libvirt's as the kernel writes it; "" where it is none.
+func PCIAddress(a *libvirtxml.DomainAddressPCI) string {
+	if a == nil || a.Bus == nil || a.Slot == nil || a.Function == nil {
+		return ""
+	}
+	domain := uint(0)
+	if a.Domain != nil {
+		domain = *a.Domain
+	}
+	return fmt.Sprintf("%04x:%02x:%02x.%x", domain, *a.Bus, *a.Slot, *a.Function)
 }

@@ -260,6 +260,25 @@ func (h *Host) rebind(d PCI, b Borrowed) error {
 	return err
 }
 
+// Hold keeps a PCI device that no machine has from the host's drivers, for a machine that
+// is to have it again: else it would be a link that the host may use. vfio-pci is left to
+// libvirt, which then knows that it is to give the device back.
+func (h *Host) Hold(address string) error {
+	d, err := h.PCI(address)
+	if err != nil || isVFIO(d.Driver) {
+		return err
+	}
+	device := h.path(pciDevices, address)
+	err = os.WriteFile(filepath.Join(device, "driver_override"), []byte("vfio-pci\n"), 0)
+	if err == nil && d.Driver != "" {
+		err = os.WriteFile(filepath.Join(device, "driver/unbind"), []byte(address), 0)
+	}
+	if err != nil {
+		return fmt.Errorf("hold %s: %w", address, err)
+	}
+	return nil
+}
+
 // restore makes the link what it was. What is as it was is not touched.
 func (b Borrowed) restore(l netlink.Link) error {
 	a := l.Attrs()

@@ -67,6 +67,34 @@ func TestGiveBackOfADevice(t *testing.T) {
 	}
 }
 
+// A device that a machine is to have again is kept from its driver.
+func TestHold(t *testing.T) {
+	const had = boot + `
+pci 0000:3b:00.0 020000 driver=igc
+file sys/bus/pci/drivers/igc/unbind -
+file sys/bus/pci/drivers/vfio-pci/unbind -
+`
+	for name, c := range map[string]struct{ tree, unbind, override string }{
+		"its driver has it": {had, nic, "vfio-pci"},
+		"no driver has it":  {strings.Replace(had, "driver=igc", "", 1), "-", "vfio-pci"},
+		"vfio-pci has it":   {strings.Replace(had, "driver=igc", "driver=vfio-pci", 1), "-", "(null)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := sys(t, c.tree)
+			if err := h.Hold(nic); err != nil {
+				t.Fatal(err)
+			}
+			for file, want := range map[string]string{
+				"drivers/igc/unbind": c.unbind, "devices/" + nic + "/driver_override": c.override, "drivers/vfio-pci/unbind": "-",
+			} {
+				if got := wrote(t, h, "sys/bus/pci/"+file); got != want {
+					t.Errorf("in %s there is %q, want %q", file, got, want)
+				}
+			}
+		})
+	}
+}
+
 // What a mark holds of a NIC stays, but for that of an earlier boot.
 func TestBorrow(t *testing.T) {
 	h := sys(t, boot, "pci 0000:3b:00.0 020000 driver=igc override=igc")

@@ -31,7 +31,7 @@ func (b Build) keeps(limit int64) (why string, err error) {
 		}
 	}
 	if most == 0 {
-		return "no node can be saved", nil
+		return errNoneSaved.Error(), nil
 	}
 	var s unix.Statfs_t
 	if err := unix.Statfs(b.On.Dir, &s); err != nil {
@@ -43,18 +43,19 @@ func (b Build) keeps(limit int64) (why string, err error) {
 	return "", nil
 }
 
+var errNoneSaved = errors.New("no node can be saved")
+
 // leaveFree is how much is left to the disks of nodes when a state is saved (bytes).
 const leaveFree = 256 << 20
 
-// savable says whether a node's state can be saved: without a device of the host assigned
-// to it, and without a UEFI, whose variables are in a file of their own.
+// savable says whether a node's state can be saved: without a UEFI, whose variables are
+// in a file of their own.
 func (b Build) savable(m domains.Machine) bool {
-	return m.Savable() && b.Bases[m.Node.Name].Boot != images.BootUEFI
+	return b.Bases[m.Node.Name].Boot != images.BootUEFI
 }
 
 // save writes the state of all nodes that can be saved into a draft, all at once, and ends
-// their machines. What could not be saved runs on; the draft is then good to go on from,
-// and not to be kept.
+// their machines. What could not be saved runs on.
 func (b *Build) save(ctx context.Context, inputs map[string]string, tell Tell) (kept.Draft, error) {
 	d, err := b.kept().Begin(b.Lab.Name, keyOf(inputs), inputs)
 	if err != nil {
@@ -64,6 +65,19 @@ func (b *Build) save(ctx context.Context, inputs map[string]string, tell Tell) (
 	if err := b.Arm(ctx, d.Marks, tell); err != nil { // what goes on from it is proven the sooner
 		return d, err
 	}
+	err = b.saveInto(d, tell, func(m domains.Machine) error {
+		if err := m.Save(ctx, d.Memory(m.Node.Name)); err != nil {
+			return err
+		}
+		return images.CopyDisk(ctx, b.diskPath(m.Node), d.Disk(m.Node.Name))
+	})
+	b.State = d.State
+	return d, err
+}
+
+// saveInto saves each node that can be. Where one fails the draft is good to go on from, and
+// not to be kept, unless its guest held a device of the host: it boots where others go on.
+func (b Build) saveInto(d kept.Draft, tell Tell, save func(domains.Machine) error) error {
 	var mu sync.Mutex
 	var errs []error
 	var group errgroup.Group
@@ -72,25 +86,25 @@ func (b *Build) save(ctx context.Context, inputs map[string]string, tell Tell) (
 			continue
 		}
 		group.Go(func() error {
-			err := tell.work("save", m.String(), func() error {
-				if err := m.Save(ctx, d.Memory(m.Node.Name)); err != nil {
-					return err
-				}
-				return images.CopyDisk(ctx, b.diskPath(m.Node), d.Disk(m.Node.Name))
-			})
+			err := tell.work("save", m.String(), func() error { return save(m) })
 			mu.Lock()
 			defer mu.Unlock()
-			if err != nil {
-				errs = append(errs, fmt.Errorf("save %s: %w", m, err))
-			} else {
+			switch {
+			case err == nil:
 				d.Saved(m.Node.Name)
+			case errors.As(err, new(domains.Held)):
+				tell.warn(fmt.Sprintf("node %s is not saved, and boots where others go on: %v", m.Node.Name, err))
+			default:
+				errs = append(errs, fmt.Errorf("save %s: %w", m, err))
 			}
 			return nil
 		})
 	}
 	_ = group.Wait()
-	b.State = d.State
-	return d, errors.Join(errs...)
+	if len(d.Files)+len(errs) == 0 {
+		errs = append(errs, errNoneSaved)
+	}
+	return errors.Join(errs...)
 }
 
 // saveAndGoOn saves the nodes' state and has them go on from it, and says whether it is whole.
