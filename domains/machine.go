@@ -50,7 +50,7 @@ func (m Machine) State(ctx context.Context) (host.State, error) {
 	if s != libvirt.DOMAIN_RUNNING || len(m.unplugged(ctx)) > 0 {
 		return host.Partial, nil
 	}
-	if out, err := lacking(d); err != nil || len(out) > 0 {
+	if out, err := m.lacking(d); err != nil || len(out) > 0 {
 		return host.Partial, host.Gone(err)
 	}
 	for _, c := range m.macvtaps() {
@@ -97,7 +97,7 @@ func (m Machine) Create(ctx context.Context) error {
 			return fmt.Errorf("start: %w", err)
 		}
 	}
-	if err := putIn(d); err != nil {
+	if err := m.putIn(d); err != nil {
 		return err
 	}
 	if err := m.plug(ctx); err != nil {

@@ -48,7 +48,10 @@ func assigned(x libvirtxml.Domain) map[string]libvirtxml.Document {
 }
 
 // lacking are the devices that the running machine is to have by its definition, and has not.
-func lacking(d *libvirt.Domain) (map[string]libvirtxml.Document, error) {
+func (m Machine) lacking(d *libvirt.Domain) (map[string]libvirtxml.Document, error) {
+	if !hasPassthrough(m) {
+		return nil, nil
+	}
 	text, err := d.GetXMLDesc(libvirt.DOMAIN_XML_INACTIVE)
 	if err != nil {
 		return nil, err
@@ -67,8 +70,8 @@ func lacking(d *libvirt.Domain) (map[string]libvirtxml.Document, error) {
 
 // putIn gives the running machine the devices that it lacks, in the slots that they have in
 // its definition: its guest then gives their links the names that they had.
-func putIn(d *libvirt.Domain) error {
-	all, err := lacking(d)
+func (m Machine) putIn(d *libvirt.Domain) error {
+	all, err := m.lacking(d)
 	if err != nil {
 		return err
 	}
@@ -87,12 +90,14 @@ func putIn(d *libvirt.Domain) error {
 // takeOut takes the devices of the host from the running machine, and keeps them from the
 // host's drivers. Where it fails, Create puts in again what is out.
 func (m Machine) takeOut(ctx context.Context, d *libvirt.Domain) error {
+	if !hasPassthrough(m) {
+		return nil
+	}
 	is, err := describe(d)
 	if err != nil {
 		return err
 	}
-	all := assigned(is)
-	for address, device := range all {
+	for address, device := range assigned(is) {
 		text, err := device.Marshal()
 		if err == nil {
 			err = d.DetachDeviceFlags(text, libvirt.DOMAIN_DEVICE_MODIFY_LIVE)

@@ -289,7 +289,6 @@ func TestRefusals(t *testing.T) {
 			}
 		}
 		good(t)
-		const virsh = "virsh -c qemu:///system -q "
 		for _, r := range []refusal{
 			{
 				name: "no such device", fromTo: []string{"DEVICE", `"0000:09:00.0"`},
