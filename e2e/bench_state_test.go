@@ -24,7 +24,7 @@ func BenchmarkStates(b *testing.B) {
 	for _, nodes := range []int{2, 4, 8, 16} {
 		b.Run(fmt.Sprint(nodes), func(b *testing.B) {
 			f := measure(b)
-			file := write(b, "many.yaml", ready(nodes))
+			file := write(b, "many.yaml", labOf(nodes))
 			most, mostReset := "", ""
 			if nodes == 4 {
 				most, mostReset = "≤ 5", "≤ 3"
@@ -53,9 +53,9 @@ func BenchmarkStates(b *testing.B) {
 	}
 }
 
-// ready is a lab of so many small nodes, half on either side, the last of which captures
+// labOf is a lab of so many small nodes, half on either side, the last of which captures
 // what the first sends.
-func ready(nodes int) string {
+func labOf(nodes int) string {
 	var text strings.Builder
 	text.WriteString("name: ready\nimage: debian-slim\nnetworks: {control: {}, test: {sides: [client, server]}}\nnodes:\n")
 	for i := range nodes {

@@ -15,12 +15,11 @@ import (
 const virsh = "virsh -c qemu:///system -q "
 
 // took runs labctl and tells how long it took.
-func took(t *testing.T, args ...string) string {
+func took(t *testing.T, args ...string) {
 	t.Helper()
 	start := time.Now()
-	out := must(t, args...)
+	must(t, args...)
 	t.Logf("labctl %s took %.1f s", args[0], time.Since(start).Seconds())
-	return out
 }
 
 // unplug takes the NIC of the host from a node, as a labctl does that is killed before it saves it.
