@@ -94,7 +94,7 @@ func restored(b *testing.B, name string) time.Duration {
 	var group errgroup.Group
 	for i, n := range build.Lab.Nodes {
 		group.Go(func() error {
-			if out, err := exec.Command("virsh", "-q", "restore", saved[i]).CombinedOutput(); err != nil {
+			if out, err := exec.Command("virsh", "-q", "restore", "--running", saved[i]).CombinedOutput(); err != nil {
 				return fmt.Errorf("virsh restore %s: %w: %s", saved[i], err, out)
 			}
 			agent := domains.Agent{On: h, Node: n}
