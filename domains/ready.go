@@ -29,7 +29,7 @@ var requirements = []requirement{
 	{"its files are written and applied", isConfigured, "labctl console NODE logs in", delivers, true},
 	{"the system has booted", hasBooted, "labctl exec NODE -- systemctl list-jobs (of Alpine: rc-status --all) shows what it waits for", nil, true},
 	{"its devices of the host are set up", areSetUp, "labctl exec NODE -- ip -br link; labctl exec NODE -- dmesg", hasPassthrough, false},
-	{"its clock is the host's", isFresh, "do its agent's settings block guest-set-time or guest-file-write?", goesOn, false}, // once it is not busy with devices
+	{"its clock is the host's", isFresh, "do its agent's settings block guest-exec, guest-get-time or guest-file-write?", goesOn, false}, // once it is not busy with devices
 	{"addresses and names are as written", isAsWritten, "labctl console NODE logs in", nil, false},
 	{"its passthrough NIC has a carrier", hasCarrier, "is the cable plugged in, and is the NIC at its other end up? labctl exec NODE -- ip -br link", hasPassthrough, false},
 	{"its bridges pass its frames", isPassed, "bridge link tells the ports' states: one that is blocking is part of a loop", isPlugged, false},

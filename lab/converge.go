@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/mami-project/labctl/domains"
 	"github.com/mami-project/labctl/lab/kept"
 	"github.com/mami-project/labctl/topology"
@@ -142,12 +144,23 @@ func (b *Build) proveAndImpair(ctx context.Context, tell Tell) (Proof, [][]Remov
 	return proof, made, err
 }
 
-// proveGoneOn is Prove; in nodes that go on from the ready state captures listen already.
+// proveGoneOn is Prove; in nodes that go on from the ready state captures listen already,
+// and clocks are left to chronyd once it is over.
 func (b Build) proveGoneOn(ctx context.Context, tell Tell) (Proof, error) {
 	if b.State.Marks == "" {
 		return b.Prove(ctx, tell)
 	}
-	return b.ProveArmed(ctx, b.State.Marks, b.listens, tell)
+	proof, err := b.ProveArmed(ctx, b.State.Marks, b.listens, tell)
+	if err != nil {
+		return proof, err
+	}
+	var group errgroup.Group
+	for _, m := range b.Machines() {
+		if b.State.Has(m.Node.Name) {
+			group.Go(func() error { return m.Settle(ctx) })
+		}
+	}
+	return proof, group.Wait()
 }
 
 // listens says whether captures listen in a node since it was saved: not where a device of
