@@ -94,7 +94,7 @@ func onPassing(t *testing.T, test func(p passingAgain, file string, isClean func
 	hosttest.Nested(t, hosttest.NestedHost{Images: true}, func(t *testing.T) {
 		t.Setenv(stateLimit, "1GiB")
 		ready(t)
-		sh(t, "ip link set nic1 mtu 1400 up; ip address add 192.0.2.7/24 dev nic1; ip address add 2001:db8::7/64 dev nic1")
+		sh(t, "ip link set nic1 mtu 1400 up; ip link set nic2 mtu 1450 up; ip address add 192.0.2.7/24 dev nic1; ip address add 2001:db8::7/64 dev nic1")
 		isClean := becomesClean(t)
 		file := passingFile(t)
 		took(t, "up", "--timeout", "20m", file)
