@@ -1,6 +1,8 @@
 package hosttest
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"libvirt.org/go/libvirt"
@@ -64,4 +66,12 @@ func TestTheMachineItselfIsNotChanged(t *testing.T) {
 			t.Errorf("on the host of test %q: ended %v, want %v", name, f.ended, ended)
 		}
 	}
+}
+
+// A host that dies under its test has shown nothing.
+func TestADeadHostIsTriedAgain(t *testing.T) {
+	if os.Getenv(inside) == t.Name() {
+		return
+	}
+	again(t, 2, "bash", "-c", `[ -e "$0" ] || { touch "$0"; exit 125; }; exec "$@"`, filepath.Join(t.TempDir(), "died"))
 }

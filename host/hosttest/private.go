@@ -3,6 +3,7 @@ package hosttest
 import (
 	"bufio"
 	_ "embed"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -37,25 +38,38 @@ func Private(t *testing.T, test func(t *testing.T)) {
 		test(t)
 		return
 	}
-	again(t, exec.CommandContext(t.Context(), "bash", "-c", script, "private-host"))
+	again(t, 1, "bash", "-c", script, "private-host")
 }
 
+// hostDied is the exit status of a host that was not there to the end of its test.
+const hostDied = 125
+
 // again runs this test binary for t alone by host, a command whose next arguments
-// are a command to run inside; that run's verdict is t's.
-func again(t *testing.T, host *exec.Cmd) {
+// are a command to run inside; that run's verdict is t's. A host that dies under its
+// test has shown nothing: so many are tried.
+func again(t *testing.T, lives int, host ...string) {
 	t.Helper()
 	binary, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	host.Args = append(append(host.Args, binary), innerFlags(t)...)
-	host.Env = append(os.Environ(), inside+"="+t.Name())
-	// The host dies with the thread that starts it, and so with this process, however it ends.
-	host.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := passes(host, t.Name(), t.Output()); err != nil {
-		t.Fatal(err)
+	for ; ; lives-- {
+		cmd := exec.CommandContext(t.Context(), host[0], slices.Concat(host[1:], []string{binary}, innerFlags(t))...)
+		cmd.Env = append(os.Environ(), inside+"="+t.Name())
+		// The host dies with the thread that starts it, and so with this process, however it ends.
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		err := passes(cmd, t.Name(), t.Output())
+		var ended *exec.ExitError
+		if lives > 1 && errors.As(err, &ended) && ended.ExitCode() == hostDied {
+			t.Log("the host died under the test: above are its last words; another one is tried")
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return
 	}
 }
 
