@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -66,7 +65,7 @@ func (b *Build) goOn(ctx context.Context, release func(), tell Tell) (Proof, [][
 	}
 	proof, more, err := b.proveAndImpair(ctx, tell)
 	if err == nil {
-		b.started(Warm, "", tell)
+		b.started(Warm, nodeNames(b.Lab.Nodes), tell)
 	}
 	return proof, append(made, more...), err
 }
@@ -98,11 +97,7 @@ func (b *Build) bootAll(ctx context.Context, w way, limit int64, release func(),
 		b.State = kept.State{}
 	}
 	if len(nodes) > 0 {
-		which := strings.Join(nodes, " ")
-		if len(nodes) == len(b.Lab.Nodes) {
-			which = ""
-		}
-		b.started(Cold, which, tell)
+		b.started(Cold, nodes, tell)
 	}
 	return proof, made, err
 }

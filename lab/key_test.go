@@ -122,8 +122,8 @@ func TestGoingBack(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), test.err) {
 				t.Errorf("%v, want %q", err, test.err)
 			}
-		} else if err != nil || joined(nodes) != test.want {
-			t.Errorf("%v but %v: %q, %v", test.nodes, test.keep, joined(nodes), err)
+		} else if err != nil || strings.Join(nodeNames(nodes), " ") != test.want {
+			t.Errorf("%v but %v: %q, %v", test.nodes, test.keep, nodeNames(nodes), err)
 		}
 	}
 }

@@ -104,11 +104,7 @@ func (b *Build) reset(ctx context.Context, nodes []topology.Node, boot bool, tel
 	if err != nil {
 		return proof, fmt.Errorf("%w\n  labctl up completes the lab", err)
 	}
-	which := ""
-	if len(nodes) < len(b.Lab.Nodes) {
-		which = joined(nodes)
-	}
-	b.started(Reset, which, tell)
+	b.started(Reset, nodeNames(nodes), tell)
 	return proof, nil
 }
 
@@ -166,5 +162,3 @@ func nodeNames(nodes []topology.Node) []string {
 	}
 	return names
 }
-
-func joined(nodes []topology.Node) string { return strings.Join(nodeNames(nodes), " ") }

@@ -146,11 +146,14 @@ func (b *Build) checkState(tell Tell) error {
 	})
 }
 
-// started notes in the lab's mark how its nodes came to run, all of them or those named,
+// started notes in the lab's mark how those nodes of it came to run,
 // and that the state from which they did was used.
-func (b *Build) started(how, nodes string, tell Tell) {
+func (b *Build) started(how string, nodes []string, tell Tell) {
 	at := now().UTC().Truncate(time.Second)
-	s := Start{How: how, At: &at, Nodes: nodes}
+	s := Start{How: how, At: &at}
+	if len(nodes) < len(b.Lab.Nodes) {
+		s.Nodes = strings.Join(nodes, " ")
+	}
 	var err error
 	if b.State.Key != "" {
 		s.State, s.Saved = b.State.Key, &b.State.At
