@@ -62,5 +62,5 @@ func Nested(t *testing.T, h NestedHost, test func(t *testing.T)) {
 			args = append(args, "--copy", image)
 		}
 	}
-	again(t, 2, args...) // an emulated machine that runs machines: its kernel panics at times
+	again(t, 3, args...) // an emulated machine that runs machines: its kernel panics at times
 }

@@ -176,6 +176,7 @@ func TestNestedHostByHand(t *testing.T) {
 		{"echo hello | LABCTL_X=y ./nested-host bash -c 'cat; echo $LABCTL_X; exit 7'", 7, "hello\ny\n"},
 		{"./nested-host --with nested-host --copy private-host bash -c 'cd " + here(t) + "; ls -1; echo x >> private-host; echo x >> nested-host'", 1, "nested-host: Read-only file system"},
 		{"./nested-host bash -c 'echo c > /proc/sysrq-trigger'", 125, "Kernel panic"},
+		{"./nested-host --silent 5 bash -c 'until pkill -STOP -x sleep; do :; done; exec tail -f /dev/null'", 125, "the nested host hangs"}, // it is by sleeping that it is heard of
 		{"./nested-host", 125, "a command is missing"},
 		{"./nested-host --with nothing true", 125, "nothing: No such file or directory"},
 		{"setpriv --reuid=65534 --clear-groups bash nested-host true", 125, "needs root: run it with sudo"},

@@ -45,8 +45,8 @@ func Private(t *testing.T, test func(t *testing.T)) {
 const hostDied = 125
 
 // again runs this test binary for t alone by host, a command whose next arguments
-// are a command to run inside; that run's verdict is t's. A host that dies under its
-// test has shown nothing: so many are tried.
+// are a command to run inside; that run's verdict is t's. A host that dies or hangs
+// under its test has shown nothing: so many are tried.
 func again(t *testing.T, lives int, host ...string) {
 	t.Helper()
 	binary, err := os.Executable()
@@ -63,7 +63,7 @@ func again(t *testing.T, lives int, host ...string) {
 		err := passes(cmd, t.Name(), t.Output())
 		var ended *exec.ExitError
 		if lives > 1 && errors.As(err, &ended) && ended.ExitCode() == hostDied {
-			t.Log("the host died under the test: above are its last words; another one is tried")
+			t.Log("the host died or hung under the test: above are its last words; another one is tried")
 			continue
 		}
 		if err != nil {
