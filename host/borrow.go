@@ -177,7 +177,7 @@ func (h *Host) GiveBack(ctx context.Context, b Borrowed) error {
 	if err != nil || l == nil || l.Attrs().MasterIndex != 0 {
 		return err
 	}
-	if err := b.restore(l); err != nil {
+	if err := b.restore(ctx, l); err != nil {
 		return fmt.Errorf("give %s back: %w", b.Link, err)
 	}
 	return nil
@@ -279,8 +279,37 @@ func (h *Host) Hold(address string) error {
 	return nil
 }
 
+// rename calls a link that is down as it was called. A link that another machine gives back
+// just now may have that name for a moment, and be waiting for the name that this one has: so
+// it has none of them meanwhile.
+func rename(ctx context.Context, l netlink.Link, to string) error {
+	ctx, cancel := context.WithTimeout(ctx, returnTime)
+	defer cancel()
+	is := l.Attrs().Name
+	for {
+		err := netlink.LinkSetName(l, to)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("name %s as it was: %w", is, err)
+		}
+		if aside := fmt.Sprintf("labctl.%d", l.Attrs().Index); is != aside {
+			if err := netlink.LinkSetName(l, aside); err != nil {
+				return fmt.Errorf("name %s aside: %w", is, err)
+			}
+			is = aside
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("it is called %s, and another link has its name now: rename that one (ip link set %s name NAME)", is, to)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
 // restore makes the link what it was. What is as it was is not touched.
-func (b Borrowed) restore(l netlink.Link) error {
+func (b Borrowed) restore(ctx context.Context, l netlink.Link) error {
 	a := l.Attrs()
 	up := a.RawFlags&unix.IFF_UP != 0
 	if up && !b.Up || a.Name != b.Link { // a link that is up takes no other name
@@ -290,12 +319,8 @@ func (b Borrowed) restore(l netlink.Link) error {
 		up = false
 	}
 	if a.Name != b.Link {
-		err := netlink.LinkSetName(l, b.Link)
-		if errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("it is called %s, and another link has its name now: rename that one (ip link set %s name NAME)", a.Name, b.Link)
-		}
-		if err != nil {
-			return fmt.Errorf("name %s as it was: %w", a.Name, err)
+		if err := rename(ctx, l, b.Link); err != nil {
+			return err
 		}
 	}
 	if b.MAC != "" && a.HardwareAddr.String() != b.MAC {

@@ -1,0 +1,4 @@
+package host
+
+// Rename is rename, for tests on real links.
+var Rename = rename
