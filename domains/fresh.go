@@ -3,8 +3,12 @@ package domains
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
+
+	"github.com/mami-project/labctl/host"
 )
 
 // What goes on from saved memory is another run of the same machine: its clock stands
@@ -19,55 +23,100 @@ const (
 
 // isFresh sets the clock of a machine that goes on from saved memory, and mixes bytes of the
 // host's into what it draws at random from, as its kernel does where it knows of VM
-// generation ids. Nothing waits for a process in it. Source: random(4).
+// generation ids. Source: random(4).
 func isFresh(ctx context.Context, m Machine) error {
-	for try := 1; ; try++ {
-		sent := time.Now()
-		if err := m.setClock(ctx, sent); err != nil {
+	var fresh [64]byte
+	_, _ = rand.Read(fresh[:]) // never fails
+	set, mix := m.setClock, m.agent().mix
+	if m.Works {
+		w, err := m.agent().Worker(ctx)
+		if err != nil {
 			return err
 		}
-		said, err := m.agent().Time(ctx)
+		defer func() { _ = w.Close() }()
+		set, mix = w.setClock, w.mix
+	}
+	if err := mix(ctx, fresh[:]); err != nil {
+		return err
+	}
+	for try := 1; ; try++ {
+		sent := time.Now()
+		said, err := set(ctx, sent)
 		if err != nil {
 			return err
 		}
 		off := apart(said, sent, time.Now())
 		if off.Abs() <= clockWithin {
-			break
+			return nil
 		}
 		if try == clockTries {
 			return fmt.Errorf("its clock is %v from the host's after it was set %d times", off, clockTries)
 		}
 	}
-	var fresh [64]byte
-	_, _ = rand.Read(fresh[:]) // never fails
-	if err := m.agent().WriteFile(ctx, "/dev/urandom", fresh[:]); err != nil {
-		return err
+}
+
+// mix mixes bytes into what the node draws at random from.
+func (a Agent) mix(ctx context.Context, fresh []byte) error {
+	return a.WriteFile(ctx, "/dev/urandom", fresh)
+}
+
+func (w *Worker) mix(ctx context.Context, fresh []byte) error {
+	_, err := w.Ask(ctx, fmt.Sprintf("random %x", fresh))
+	return err
+}
+
+// setClock sets the clock, and returns what it shows then.
+func (w *Worker) setClock(ctx context.Context, to time.Time) (time.Time, error) {
+	says, err := w.Ask(ctx, fmt.Sprintf("clock %d %d", to.Unix(), to.Nanosecond()))
+	if err != nil {
+		return time.Time{}, err
 	}
-	return nil
+	var seconds, nanos int64
+	if _, err := fmt.Sscan(string(says), &seconds, &nanos); err != nil {
+		return time.Time{}, fmt.Errorf("the node's worker: clock: it says %s", host.Excerpt(says))
+	}
+	return time.Unix(seconds, nanos), nil
 }
 
 // Settle has chronyd step the clock by the little that it is still off, as at its start.
-// Nobody waits for it: it takes an emulated machine as long as half of its proof.
+// Nobody waits for it: it takes an emulated machine as long as half of its proof. Its worker,
+// which has nothing else to do, ends.
 // Source: chronyc(1), makestep.
 func (m Machine) Settle(ctx context.Context) error {
-	_, err := m.agent().Start(ctx, nil, "chronyc", "-h", "/run/chrony/chronyd.sock", "makestep", "0.0005", "10")
+	step := []string{"chronyc", "-h", "/run/chrony/chronyd.sock", "makestep", "0.0005", "10"}
+	if m.Works {
+		w, err := m.agent().Worker(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = w.Ask(ctx, "run "+strings.Join(step, " "))
+		return errors.Join(err, w.End())
+	}
+	_, err := m.agent().Start(ctx, nil, step...)
 	if isRefused(err) { // there is none
 		return nil
 	}
 	return err
 }
 
-// setClock sets the machine's clock.
-func (m Machine) setClock(ctx context.Context, to time.Time) error {
+// setClock sets the machine's clock, and returns what it shows then.
+func (m Machine) setClock(ctx context.Context, to time.Time) (time.Time, error) {
+	a := m.agent()
 	if m.Guest == guestAlpine { // whose date knows whole seconds only
-		return m.agent().SetTime(ctx, to)
+		if err := a.SetTime(ctx, to); err != nil {
+			return time.Time{}, err
+		}
+		return a.Time(ctx)
 	}
 	// the agent's own command has hwclock wait for the next second
-	r, err := m.agent().Exec(ctx, nil, "date", "-s", fmt.Sprintf("@%d.%09d", to.Unix(), to.Nanosecond()))
+	r, err := a.Exec(ctx, nil, "date", "-s", fmt.Sprintf("@%d.%09d", to.Unix(), to.Nanosecond()))
 	if err == nil && r.Code != 0 {
 		err = r.Failed()
 	}
-	return err
+	if err != nil {
+		return time.Time{}, err
+	}
+	return a.Time(ctx)
 }
 
 // apart is how far a clock is off at the least, ahead or behind, that was sent our time and

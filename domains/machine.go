@@ -21,6 +21,7 @@ type Machine struct {
 	Node     topology.Node
 	Boot     Boot
 	Memory   string // a file that Save wrote, from which it goes on when it is started; "": it boots
+	Works    bool   // a worker waits in it since then
 	Tag      host.Tag
 	Guest    string                         // what its base says that it is: "alpine" has OpenRC, all others systemd
 	Hosts    func() string                  // the text of its hosts file; not a string, since a large lab's hold many

@@ -120,7 +120,11 @@ func servicesAnswer(ctx context.Context, m Machine) error {
 		return m.servesItself(ctx, address)
 	}
 	at := netip.AddrPortFrom(address, sshPort)
-	if err := until(ctx, func() (bool, error) { return sshGreets(ctx, at), nil }); err != nil {
+	answers := sshGreets
+	if goesOn(m) { // it has greeted before, and starts two processes for it
+		answers = listens
+	}
+	if err := until(ctx, func() (bool, error) { return answers(ctx, at), nil }); err != nil {
 		return fmt.Errorf("ssh at %s: %w", address, err)
 	}
 	for _, s := range m.Node.Services {
@@ -136,6 +140,16 @@ func servicesAnswer(ctx context.Context, m Machine) error {
 		}
 	}
 	return nil
+}
+
+// listens says whether a TCP port is open.
+func listens(ctx context.Context, at netip.AddrPort) bool {
+	c, err := (&net.Dialer{Timeout: dialTime}).DialContext(ctx, "tcp", at.String())
+	if err != nil {
+		return false
+	}
+	_ = c.Close()
+	return true
 }
 
 func sshGreets(ctx context.Context, at netip.AddrPort) bool {

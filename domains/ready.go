@@ -20,24 +20,37 @@ type requirement struct {
 	met  func(context.Context, Machine) error
 	hint string             // where to look when it does not come
 	of   func(Machine) bool // which machines must show it; nil: all
-	boot bool               // it is of a boot: a machine that goes on from saved memory has shown it
+	when when
 }
 
+// when is when a requirement is waited for.
+type when int
+
+const (
+	always   when = iota // before the lab is proven
+	atBoot               // then, of a machine that boots: one that goes on from saved memory has shown it
+	inTheEnd             // then, of a machine that boots; of one that goes on once the lab is proven
+)
+
 var requirements = []requirement{
-	{"the guest agent answers", agentAnswers, "is qemu-guest-agent in the image? labctl console NODE shows the boot", nil, false},
-	{"the image has the programs", hasPrograms, "", needsPrograms, true},
-	{"its files are written and applied", isConfigured, "labctl console NODE logs in", delivers, true},
-	{"the system has booted", hasBooted, "labctl exec NODE -- systemctl list-jobs (of Alpine: rc-status --all) shows what it waits for", nil, true},
-	{"its devices of the host are set up", areSetUp, "labctl exec NODE -- ip -br link; labctl exec NODE -- dmesg", hasPassthrough, false},
-	{"its clock is the host's", isFresh, "do its agent's settings block guest-exec, guest-get-time or guest-file-write?", goesOn, false}, // once it is not busy with devices
-	{"addresses and names are as written", isAsWritten, "labctl console NODE logs in", nil, false},
-	{"its passthrough NIC has a carrier", hasCarrier, "is the cable plugged in, and is the NIC at its other end up? labctl exec NODE -- ip -br link", hasPassthrough, false},
-	{"its bridges pass its frames", isPassed, "bridge link tells the ports' states: one that is blocking is part of a loop", isPlugged, false},
-	{"its services answer over the control network", servicesAnswer, "does a firewall of the host drop what comes from the lab's bridges?", nil, false},
+	{"the guest agent answers", agentAnswers, "is qemu-guest-agent in the image? labctl console NODE shows the boot", nil, always},
+	{"the image has the programs", hasPrograms, "", needsPrograms, atBoot},
+	{"its files are written and applied", isConfigured, "labctl console NODE logs in", delivers, atBoot},
+	{"the system has booted", hasBooted, "labctl exec NODE -- systemctl list-jobs (of Alpine: rc-status --all) shows what it waits for", nil, atBoot},
+	{"its devices of the host are set up", areSetUp, "labctl exec NODE -- ip -br link; labctl exec NODE -- dmesg", hasPassthrough, always},
+	{"its clock is the host's", isFresh, "do its agent's settings block guest-exec, guest-get-time or guest-file-write?", goesOn, always}, // once it is not busy with devices
+	{"addresses and names are as written", isAsWritten, "labctl console NODE logs in", isSetUpNow, always},
+	{"its passthrough NIC has a carrier", hasCarrier, "is the cable plugged in, and is the NIC at its other end up? labctl exec NODE -- ip -br link", hasPassthrough, always},
+	{"its bridges pass its frames", isPassed, "bridge link tells the ports' states: one that is blocking is part of a loop", isPlugged, always},
+	{"its services answer over the control network", servicesAnswer, "does a firewall of the host drop what comes from the lab's bridges?", nil, inTheEnd},
 }
 
 // goesOn says whether the machine goes on from saved memory, and does not boot.
 func goesOn(m Machine) bool { return m.Memory != "" }
+
+// isSetUpNow says whether the machine sets up NICs as it starts: all of them at a boot; those
+// of the host where it goes on.
+func isSetUpNow(m Machine) bool { return !goesOn(m) || hasPassthrough(m) }
 
 // How often the machine behind a wait is looked at.
 const watchEvery = 200 * time.Millisecond
@@ -45,21 +58,32 @@ const watchEvery = 200 * time.Millisecond
 // errDied ends a wait for a machine that is no longer there.
 var errDied = errors.New("the machine has stopped")
 
-// Wait waits until the machine has met every requirement, in order, and tells
-// each as it waits for it. It ends with ctx, or at once when the machine has died.
+// Wait waits until the machine has met every requirement that a proof of the lab needs,
+// in order, and tells each as it waits for it. It ends with ctx, or at once when the
+// machine has died.
 func (m Machine) Wait(ctx context.Context, tell func(what string)) error {
-	return m.again(ctx, tell, m.wait)
+	return m.again(ctx, tell, func(ctx context.Context, tell func(string)) error { return m.wait(ctx, m.wanted(false), tell) })
 }
 
-func (m Machine) wait(ctx context.Context, tell func(what string)) error {
+// WaitInTheEnd is Wait for what a machine that goes on shows once the lab is proven.
+func (m Machine) WaitInTheEnd(ctx context.Context, tell func(what string)) error {
+	return m.wait(ctx, m.wanted(true), tell)
+}
+
+// wanted is what the machine must show before the lab is proven, or in the end.
+func (m Machine) wanted(last bool) []requirement {
+	return slices.DeleteFunc(slices.Clone(requirements), func(r requirement) bool {
+		shown := r.when == atBoot && goesOn(m)
+		return r.of != nil && !r.of(m) || shown || last != (r.when == inTheEnd && goesOn(m))
+	})
+}
+
+func (m Machine) wait(ctx context.Context, wanted []requirement, tell func(what string)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var watching sync.WaitGroup
 	defer watching.Wait() // it uses the connection, which may be closed after
 	defer cancel(nil)
 	watching.Go(func() { m.watch(ctx, cancel) })
-	wanted := slices.DeleteFunc(slices.Clone(requirements), func(r requirement) bool {
-		return r.of != nil && !r.of(m) || r.boot && goesOn(m)
-	})
 	for i, r := range wanted {
 		tell(fmt.Sprintf("%s (%d of %d)", r.what, i+1, len(wanted)))
 		err := m.meet(ctx, r)

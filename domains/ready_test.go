@@ -30,7 +30,7 @@ func require(t *testing.T, rs ...requirement) {
 var never = requirement{
 	"the moon falls", func(ctx context.Context, _ Machine) error {
 		return until(ctx, func() (bool, error) { return false, nil })
-	}, "look at NODE", nil, false,
+	}, "look at NODE", nil, always,
 }
 
 // waiting is a running machine that has printed on its console.
@@ -142,7 +142,7 @@ func TestWaitExplainsATimeout(t *testing.T) {
 
 func TestWaitExplainsAFailure(t *testing.T) {
 	broken := errors.New("no such file")
-	require(t, requirement{"it works", func(context.Context, Machine) error { return broken }, "", nil, false})
+	require(t, requirement{"it works", func(context.Context, Machine) error { return broken }, "", nil, always})
 	m := waiting(t)
 	must(t, os.Remove(m.Boot.Console))
 	err := m.Wait(t.Context(), func(string) {})

@@ -225,10 +225,14 @@ func onTheWire() *libvirtxml.DomainInterfaceDriver {
 	}
 }
 
+// agent is the guest agent's channel, and that of the worker which waits in a node that is saved.
 func agent(_ topology.Node, _ Boot, d *libvirtxml.Domain) {
 	d.Devices.Channels = []libvirtxml.DomainChannel{{
 		Source: &libvirtxml.DomainChardevSource{UNIX: &libvirtxml.DomainChardevSourceUNIX{}},
 		Target: &libvirtxml.DomainChannelTarget{VirtIO: &libvirtxml.DomainChannelTargetVirtIO{Name: agentChannel}},
+	}, {
+		Source: &libvirtxml.DomainChardevSource{UNIX: &libvirtxml.DomainChardevSourceUNIX{}},
+		Target: &libvirtxml.DomainChannelTarget{VirtIO: &libvirtxml.DomainChannelTargetVirtIO{Name: workerChannel}},
 	}}
 }
 

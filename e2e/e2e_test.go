@@ -180,6 +180,12 @@ func write(t testing.TB, name, text string) string {
 	return path
 }
 
+// bootID tells boots of a machine apart.
+const bootID = "cat /proc/sys/kernel/random/boot_id"
+
+// virsh asks the host's libvirt.
+const virsh = "virsh -c qemu:///system -q "
+
 // sh runs a shell script on the private host and returns what it printed, trimmed.
 func sh(t *testing.T, script string) string {
 	t.Helper()

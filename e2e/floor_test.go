@@ -195,6 +195,8 @@ func (m *bareMachine) open(word string) (*os.File, error) {
 		return listen(filepath.Join(m.dir, "monitor"))
 	case strings.Contains(word, "id=charchannel0"):
 		return listen(m.agentSocket())
+	case strings.Contains(word, "id=charchannel1"): // its worker's, which nobody starts
+		return listen(filepath.Join(m.dir, "worker"))
 	case strings.Contains(word, "opaque=serial0-log"):
 		return os.OpenFile(m.Boot.Console, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	}

@@ -188,13 +188,12 @@ func reboot(ctx context.Context, t *testing.T, b lab.Build, tell lab.Tell) {
 	t.Helper()
 	for _, n := range b.Lab.Nodes {
 		agent := domains.Agent{On: b.On, Node: n}
-		const boot = "cat /proc/sys/kernel/random/boot_id"
-		before, err := agent.Bash(ctx, boot)
+		before, err := agent.Bash(ctx, bootID)
 		fatal(t, err)
 		_, err = agent.Bash(ctx, "echo kept >/root/kept; systemctl --no-block reboot")
 		fatal(t, err)
 		eventually(t, n.Name+" restarts", func() bool {
-			now, err := agent.Bash(ctx, boot)
+			now, err := agent.Bash(ctx, bootID)
 			return err == nil && string(now) != string(before)
 		})
 	}

@@ -110,7 +110,6 @@ func lostNodeIsMadeAgain(t *testing.T) {
 }
 
 func rebootedNodeComesBack(t *testing.T) {
-	const bootID = "cat /proc/sys/kernel/random/boot_id"
 	before := in(t, "iperf-client", bootID)
 	labctl(t, "exec", "iperf-client", "--", "systemctl", "reboot")
 	eventually(t, "status sees that iperf-client is not ready", func() bool { return !status(t).Nodes[0].Ready })

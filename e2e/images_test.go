@@ -39,6 +39,7 @@ nodes:
 func TestReadyImages(t *testing.T) {
 	bios, uefi := hosttest.CloudImage(t), hosttest.UEFIImage(t)
 	hosttest.Private(t, func(t *testing.T) {
+		t.Setenv(stateLimit, "4GiB")
 		const imported = "/var/lib/labctl/images/test-"
 		t.Cleanup(func() { sh(t, "rm -rf "+imported+"*") }) // the cache is the machine's
 		with := func(digest string) string {
@@ -70,6 +71,40 @@ func TestReadyImages(t *testing.T) {
 			t.Errorf("a second up says %q", out)
 		}
 
+		boots := map[string]string{}
+		for _, n := range []string{"disk", "seed"} {
+			boots[n] = in(t, n, bootID)
+		}
+		const variable = "/sys/firmware/efi/efivars/Labctl-aa4093c7-aef6-4af9-acb9-58982f6c7e14"
+		dirty := func() {
+			t.Helper()
+			in(t, "seed", "printf '\\7\\0\\0\\0dirt' > "+variable)
+			in(t, "disk", "echo dirt > /root/dirt; sync")
+		}
+		isBack := func() {
+			t.Helper()
+			for n, boot := range boots {
+				if left := in(t, n, "ls /root/dirt "+variable+" 2>/dev/null; true"); left != "" {
+					t.Errorf("on node %s there is still %s", n, left)
+				}
+				if in(t, n, bootID) != boot {
+					t.Errorf("node %s has booted", n)
+				}
+			}
+		}
+		dirty()
+		must(t, "reset")
+		isBack()
+		dirty()
+		must(t, "down")
+		if out := must(t, "plan", file); !strings.Contains(out, "nodes start warm") {
+			t.Errorf("plan says %q", out)
+		}
+		must(t, "up", file)
+		isBack()
+		for _, n := range []string{"disk", "seed"} {
+			t.Run(n+" again", func(t *testing.T) { isConfigured(t, n) })
+		}
 		must(t, "down")
 		isClean()
 	})

@@ -11,9 +11,6 @@ import (
 	"github.com/mami-project/labctl/lab"
 )
 
-// virsh asks the host's libvirt.
-const virsh = "virsh -c qemu:///system -q "
-
 // took runs labctl and tells how long it took.
 func took(t *testing.T, args ...string) {
 	t.Helper()
@@ -44,7 +41,7 @@ type passingAgain struct {
 // boot is which boot of a node this is.
 func (p passingAgain) boot(node string) string {
 	p.Helper()
-	return in(p.T, node, "cat /proc/sys/kernel/random/boot_id")
+	return in(p.T, node, bootID)
 }
 
 // dirty leaves something on the disk and in the memory of both nodes, and other settings on their NICs.

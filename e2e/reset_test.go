@@ -32,7 +32,7 @@ type again struct {
 // boot is which boot of a node this is.
 func (a again) boot(node string) string {
 	a.Helper()
-	return in(a.T, node, "cat /proc/sys/kernel/random/boot_id")
+	return in(a.T, node, bootID)
 }
 
 // sleepers lists the processes that sleep.
@@ -78,6 +78,7 @@ func (a again) isWhole(how string) {
 		if off := time.Since(time.UnixMicro(int64(said * 1e6))); err != nil || off.Abs() > time.Minute/2 { // the answer's way counts too
 			a.Errorf("the clock of node %s is off by %v: %v", node, off, err)
 		}
+		eventually(a.T, "the worker of node "+node+" has ended", func() bool { return in(a.T, node, "grep -l '^perl$' /proc/[0-9]*/comm 2>/dev/null; true") == "" })
 		if links := in(a.T, node, "ethtool -k eth1 | grep -E '^(generic-receive|tcp-segmentation)-offload: on'; true"); links != "" {
 			a.Errorf("node %s has offloads again: %s", node, links)
 		}
@@ -131,6 +132,9 @@ func TestReset(t *testing.T) {
 		must(t, "up", a.file)
 		a.isWhole(lab.Cold)
 		boots := map[string]string{"one": a.boot("one"), "two": a.boot("two")}
+		if works := sh(t, "tr -d ' \n' <"+a.kept()+"/state.json | grep -o '\"works\":[^]]*'"); works != `"works":["one","two"` {
+			t.Errorf("workers wait in %s", works)
+		}
 		if sh(t, "find "+filepath.Dir(a.kept())+" -type f ! -perm 600 -o -type d ! -perm 700") != "" {
 			t.Error("others can read what is kept")
 		}
@@ -258,6 +262,22 @@ func TestReset(t *testing.T) {
 			must(t, "reset", "--boot")
 			if other.boot("one") == boots || in(t, "one", "ls /root/dirt /run/dirt 2>/dev/null; true") != "" {
 				t.Error("node one did not get a new disk and boot")
+			}
+			must(t, "down")
+		})
+		t.Run("up where a clock cannot be set", func(t *testing.T) {
+			_ = labctl(t, "down") // where it was run alone
+			r := finish(t, command(t, "up", "--cold", a.file), func(said string) bool {
+				if !strings.Contains(said, "wait machine/one: the system has booted") { // long before a worker is started
+					return false
+				}
+				return trySh(t, `ask() { `+virsh+`qemu-agent-command labctl.again.one "$1"; }
+					ask '{"execute": "guest-exec", "arguments": {"path": "mv", "arg": ["/usr/bin/date", "/usr/bin/perl", "/root"]}}'
+					while ask '{"execute": "guest-file-open", "arguments": {"path": "/usr/bin/perl"}}'; do sleep 0.1; done`)
+			})
+			r.check(t, 0, "the ready state is not kept", "waiting until its clock is the host's", "date")
+			if s := status(t); s.State != lab.Whole || s.Provenance.Start.How != lab.Cold {
+				t.Errorf("the lab is %s, started %+v", s.State, s.Provenance.Start)
 			}
 			must(t, "down")
 		})

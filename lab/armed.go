@@ -107,6 +107,9 @@ func (e experiment) listens(ctx context.Context, a domains.Agent, p *point, pid 
 // whatever came meanwhile at other NICs: that is from settled on. At the deadline what
 // is there is all.
 func (e experiment) gather(ctx context.Context, p *point, settled, deadline time.Time) (err error) {
+	if w := e.workers[p.node.Name]; w != nil {
+		return e.await(ctx, p, &domains.GrowingFile{Worker: w, Path: e.file()}, settled, deadline)
+	}
 	f, err := e.agent(p.node).Open(ctx, e.file())
 	if err != nil {
 		return fmt.Errorf("no capture listens for marks that begin with %s: %w", e.prefix(), err)
@@ -151,9 +154,13 @@ func (p point) complete() bool {
 	return true
 }
 
-// disarm ends the captures and removes what is left of them, which nobody waits for.
+// disarm ends the captures and removes what is left of them, which nobody waits for where no worker does it.
 func (e experiment) disarm(ctx context.Context, points []point) {
 	_ = atEach(ctx, points, func(ctx context.Context, p *point) error {
+		if w := e.workers[p.node.Name]; w != nil {
+			_, err := w.Ask(ctx, "drop "+e.file()+" "+captureName)
+			return err
+		}
 		_, err := e.agent(p.node).Start(ctx, nil, "/bin/bash", "-c", "cd /run || exit\n"+sweep(captureName+"."+e.prefix()+"*"))
 		return err
 	})

@@ -139,8 +139,8 @@ func (b *Build) proveAndImpair(ctx context.Context, tell Tell) (Proof, [][]Remov
 	return proof, made, err
 }
 
-// proveGoneOn is Prove; in nodes that go on from the ready state captures listen already,
-// and clocks are left to chronyd once it is over.
+// proveGoneOn is Prove; in nodes that go on from the ready state captures listen already. What
+// the proof does not need is waited for after it, and clocks are left to chronyd then.
 func (b Build) proveGoneOn(ctx context.Context, tell Tell) (Proof, error) {
 	if b.State.Marks == "" {
 		return b.Prove(ctx, tell)
@@ -149,13 +149,19 @@ func (b Build) proveGoneOn(ctx context.Context, tell Tell) (Proof, error) {
 	if err != nil {
 		return proof, err
 	}
-	var group errgroup.Group
-	for _, m := range b.Machines() {
-		if b.State.Has(m.Node.Name) {
-			group.Go(func() error { return m.Settle(ctx) })
-		}
+	goneOn := slices.DeleteFunc(b.Machines(), func(m domains.Machine) bool { return !b.State.Has(m.Node.Name) })
+	waiting, first := errgroup.WithContext(ctx)
+	for _, m := range goneOn {
+		waiting.Go(func() error { return waitFor(first, m, m.WaitInTheEnd, tell) })
 	}
-	if err := group.Wait(); err != nil {
+	if err := waiting.Wait(); err != nil {
+		return proof, err
+	}
+	var settling errgroup.Group
+	for _, m := range goneOn {
+		settling.Go(func() error { return m.Settle(ctx) })
+	}
+	if err := settling.Wait(); err != nil {
 		tell.warn(fmt.Sprintf("the clocks of nodes may be apart for a while: %v", err))
 	}
 	return proof, nil

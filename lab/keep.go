@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -26,12 +27,7 @@ func (b Build) keeps(limit int64) (why string, err error) {
 	}
 	var most int64
 	for _, m := range b.Machines() {
-		if b.savable(m) {
-			most += int64(m.Node.MemoryMiB) << 20
-		}
-	}
-	if most == 0 {
-		return errNoneSaved.Error(), nil
+		most += int64(m.Node.MemoryMiB) << 20
 	}
 	var s unix.Statfs_t
 	if err := unix.Statfs(b.On.Dir, &s); err != nil {
@@ -48,13 +44,7 @@ var errNoneSaved = errors.New("no node can be saved")
 // leaveFree is how much is left to the disks of nodes when a state is saved (bytes).
 const leaveFree = 256 << 20
 
-// savable says whether a node's state can be saved: without a UEFI, whose variables are
-// in a file of their own.
-func (b Build) savable(m domains.Machine) bool {
-	return b.Bases[m.Node.Name].Boot != images.BootUEFI
-}
-
-// save writes the state of all nodes that can be saved into a draft, all at once, and ends
+// save writes the state of all nodes into a draft, all at once, and ends
 // their machines. What could not be saved runs on.
 func (b *Build) save(ctx context.Context, inputs map[string]string, tell Tell) (kept.Draft, error) {
 	d, err := b.kept().Begin(b.Lab.Name, keyOf(inputs), inputs)
@@ -62,7 +52,7 @@ func (b *Build) save(ctx context.Context, inputs map[string]string, tell Tell) (
 		return d, err
 	}
 	d.Marks = d.Key[:4]
-	if err := b.Arm(ctx, d.Marks, tell); err != nil { // what goes on from it is proven the sooner
+	if d.Works, err = b.prepareNodes(ctx, d.Marks, tell); err != nil {
 		return d, err
 	}
 	err = b.saveInto(d, tell, func(m domains.Machine) error {
@@ -75,6 +65,32 @@ func (b *Build) save(ctx context.Context, inputs map[string]string, tell Tell) (
 	return d, err
 }
 
+// prepareNodes has captures listen and workers wait in all nodes: what goes on from what is saved
+// then is proven the sooner. It returns the nodes that have a worker.
+func (b Build) prepareNodes(ctx context.Context, marks string, tell Tell) ([]string, error) {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return b.Arm(ctx, marks, tell) })
+	var mu sync.Mutex
+	var works []string
+	for _, n := range b.Lab.Nodes {
+		group.Go(func() error {
+			started, err := domains.Agent{On: b.On, Node: n}.StartWorker(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err != nil && ctx.Err() == nil: // it is the slower when it goes on
+				tell.warn(fmt.Sprintf("node %s has no worker: %v", n.Name, err))
+			case started:
+				works = append(works, n.Name)
+			}
+			return nil
+		})
+	}
+	err := group.Wait()
+	slices.Sort(works)
+	return works, err
+}
+
 // saveInto saves each node that can be. Where one fails the draft is good to go on from, and
 // not to be kept, unless its guest held a device of the host: it boots where others go on.
 func (b Build) saveInto(d kept.Draft, tell Tell, save func(domains.Machine) error) error {
@@ -82,9 +98,6 @@ func (b Build) saveInto(d kept.Draft, tell Tell, save func(domains.Machine) erro
 	var errs []error
 	var group errgroup.Group
 	for _, m := range b.Machines() {
-		if !b.savable(m) {
-			continue
-		}
 		group.Go(func() error {
 			err := tell.work("save", m.String(), func() error { return save(m) })
 			mu.Lock()

@@ -88,7 +88,7 @@ func (b Build) machine(n topology.Node) domains.Machine {
 		Trust:    b.trust(n),
 	}
 	if b.State.Has(n.Name) {
-		m.Memory = b.State.Memory(n.Name)
+		m.Memory, m.Works = b.State.Memory(n.Name), b.State.HasWorker(n.Name)
 	}
 	return m
 }

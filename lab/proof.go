@@ -127,7 +127,8 @@ type experiment struct {
 	flows []flow
 	nonce string
 
-	impaired []topology.Impair // what the directions that frames pass do now; nil where they do nothing
+	impaired []topology.Impair          // what the directions that frames pass do now; nil where they do nothing
+	workers  map[string]*domains.Worker // of the nodes that have one, by name
 }
 
 // point is a node that looks for frames, on all its NICs.
@@ -152,6 +153,10 @@ func (b Build) newExperiment(prefix string) (experiment, error) {
 func (e *experiment) run(ctx context.Context, listens func(node string) bool, tell Tell) ([]point, error) {
 	resource := "lab/" + e.Lab.Name
 	looking := e.points()
+	if err := e.connect(ctx, looking, listens); err != nil {
+		return nil, err
+	}
+	defer e.hangUp()
 	defer e.disarm(ctx, looking)
 	var found []doing
 	group, began := errgroup.WithContext(ctx)
@@ -185,6 +190,28 @@ func (e *experiment) run(ctx context.Context, listens func(node string) bool, te
 		wrong = append(wrong, p.judge())
 	}
 	return points, errors.Join(wrong...)
+}
+
+// connect connects with the workers of nodes whose captures listen.
+func (e *experiment) connect(ctx context.Context, points []point, listens func(string) bool) error {
+	e.workers = map[string]*domains.Worker{}
+	for _, p := range points {
+		if !listens(p.node.Name) || !e.State.HasWorker(p.node.Name) {
+			continue
+		}
+		w, err := e.agent(p.node).Worker(ctx)
+		if err != nil {
+			return fmt.Errorf("node %s: %w", p.node.Name, err)
+		}
+		e.workers[p.node.Name] = w
+	}
+	return nil
+}
+
+func (e *experiment) hangUp() {
+	for _, w := range e.workers {
+		_ = w.Close()
+	}
 }
 
 // atEach does one thing at all points at once.

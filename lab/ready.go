@@ -17,16 +17,19 @@ func Ready(ctx context.Context, stages [][]Resource, tell Tell) error {
 			if !ok {
 				continue
 			}
-			group.Go(func() error {
-				err := tell.work("wait", w.String(), func() error {
-					return w.Wait(ctx, func(what string) { tell.note("wait", w.String(), what) })
-				})
-				if err != nil {
-					return fmt.Errorf("%s: %w", w, err)
-				}
-				return nil
-			})
+			group.Go(func() error { return waitFor(ctx, w, w.Wait, tell) })
 		}
 	}
 	return group.Wait()
+}
+
+// waitFor waits for what a resource is to show, and tells of it.
+func waitFor(ctx context.Context, r fmt.Stringer, wait func(context.Context, func(what string)) error, tell Tell) error {
+	err := tell.work("wait", r.String(), func() error {
+		return wait(ctx, func(what string) { tell.note("wait", r.String(), what) })
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", r, err)
+	}
+	return nil
 }

@@ -38,7 +38,7 @@ func (n NotKept) Error() string {
 
 func (n NotKept) Unwrap() error { return n.Why }
 
-var errDevice = errors.New("a machine is not saved that has a UEFI, or whose guest held a device of the host")
+var errDevice = errors.New("a machine is not saved whose guest holds a device of the host")
 
 // ResetNodes has nodes go back to the moment when the lab was proven ready, memory and
 // disk, all at once, and proves the lab again. What was set on the wire between the sides

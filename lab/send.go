@@ -19,6 +19,10 @@ func (e experiment) send(ctx context.Context, p *point) error {
 	if !slices.ContainsFunc(e.flows, func(f flow) bool { return f.from.Name == p.node.Name }) {
 		return nil
 	}
+	if w := e.workers[p.node.Name]; w != nil {
+		_, err := w.Ask(ctx, e.asked(p.node)...)
+		return err
+	}
 	a := e.agent(p.node)
 	links, err := a.Links(ctx)
 	if err != nil {
@@ -26,6 +30,28 @@ func (e experiment) send(ctx context.Context, p *point) error {
 	}
 	_, err = a.Bash(ctx, e.sending(p.node, links))
 	return err
+}
+
+// asked is what a node's worker is asked for so that it sends its marked frames.
+func (e experiment) asked(n topology.Node) []string {
+	var things []string
+	for k, f := range e.flows {
+		if f.from.Name != n.Name {
+			continue
+		}
+		for i, size := range f.sizes {
+			things = append(things, fmt.Sprintf("send %s %s %d %d %s", f.src, f.dst, proofPort, size-f.headers(), mark{k, i}.text(e.nonce)))
+		}
+	}
+	return things
+}
+
+// headers are the bytes of a datagram's headers.
+func (f flow) headers() int {
+	if f.six() {
+		return ip6UDPHeaders
+	}
+	return ipUDPHeaders
 }
 
 // sending is the script that sends a node's marked frames. It starts no process where
@@ -38,14 +64,10 @@ func (e experiment) sending(n topology.Node, links []domains.Link) string {
 		if f.from.Name != n.Name {
 			continue
 		}
-		headers := ipUDPHeaders
-		if f.six() {
-			headers = ip6UDPHeaders
-		}
 		for i, size := range f.sizes {
 			text := mark{k, i}.text(e.nonce)
 			longest = max(longest, size)
-			fmt.Fprintf(&s, `printf %%s "%s${pad:0:%d}" %s || exit`+"\n", text, size-headers-len(text), e.outlet(f, size-headers, links))
+			fmt.Fprintf(&s, `printf %%s "%s${pad:0:%d}" %s || exit`+"\n", text, size-f.headers()-len(text), e.outlet(f, size-f.headers(), links))
 		}
 	}
 	return fmt.Sprintf("printf -v pad %%%ds\n", longest) + s.String()

@@ -32,6 +32,7 @@ type State struct {
 	Inputs map[string]string `json:"inputs"`
 	Marks  string            `json:"marks"` // how the marks begin for which captures listen in its nodes; "" where none do
 	At     time.Time         `json:"at"`    // when it was saved
+	Works  []string          `json:"works"` // the nodes in which a worker waits
 	Files  map[string]Sum    `json:"files"`
 }
 
@@ -83,6 +84,9 @@ func (s State) Has(node string) bool {
 	_, ok := s.Files[node+memoryExt]
 	return ok
 }
+
+// HasWorker says whether a worker waits in the node.
+func (s State) HasWorker(node string) bool { return slices.Contains(s.Works, node) }
 
 // Bytes are what its files take.
 func (s State) Bytes() int64 {

@@ -1,0 +1,205 @@
+package domains
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"libvirt.org/go/libvirtxml"
+
+	"github.com/mami-project/labctl/host"
+)
+
+// worker is Perl; the part of it that each Debian has is enough.
+//
+//go:embed worker.pl
+var worker string
+
+// workerChannel is the name under which a node's worker is found, and finds its port.
+const workerChannel = "labctl.worker"
+
+// The most that a worker says at once (bytes), and how long it may take for it.
+const (
+	saysMost   = 4 << 20
+	workerTime = 30 * time.Second
+)
+
+// Worker is the host's end of a node's worker, which is asked for one thing after another.
+// What it answers is a guest's word: bounded in size, and never run on the host.
+type Worker struct {
+	net.Conn
+	answers *bufio.Reader
+	asked   int
+}
+
+// StartWorker starts a worker in the node, which waits to be asked: worker.pl says for what.
+// A node whose image has no Perl gets none, and nor does one whose machine has no port for it.
+func (a Agent) StartWorker(ctx context.Context) (bool, error) {
+	path, err := a.workerPath()
+	if path == "" || err != nil {
+		return false, err
+	}
+	pid, err := a.Start(ctx, nil, "perl", "-e", worker, workerChannel)
+	if isRefused(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	w, err := a.Worker(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = w.Close() }()
+	asking, stop := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() { stop(a.ends(asking, pid)) })
+	_, err = w.Ask(asking, "random 00") // its answer is that it is there
+	stop(nil)
+	watching.Wait()
+	return err == nil, err
+}
+
+// ends waits for the end of a process that is not to end, and says how it did.
+func (a Agent) ends(ctx context.Context, pid int) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(watchEvery):
+		}
+		if r, ended, err := a.Ended(ctx, pid); err != nil || ended {
+			return cmp.Or(err, r.Failed())
+		}
+	}
+}
+
+// Worker connects with the node's worker.
+func (a Agent) Worker(ctx context.Context) (*Worker, error) {
+	path, err := a.workerPath()
+	if err != nil {
+		return nil, err
+	}
+	c, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("connect with the node's worker: %w", err)
+	}
+	return &Worker{Conn: c, answers: bufio.NewReader(c)}, nil
+}
+
+// workerPath is the socket of the port that the running machine has for its worker; "" where it has none.
+func (a Agent) workerPath() (string, error) {
+	d, err := a.On.LookupDomainByName(a.Node.Object)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = d.Free() }()
+	text, err := d.GetXMLDesc(0)
+	if err != nil {
+		return "", err
+	}
+	var is libvirtxml.Domain
+	if err := is.Unmarshal(text); err != nil {
+		return "", err
+	}
+	for _, c := range is.Devices.Channels {
+		if c.Target != nil && c.Target.VirtIO != nil && c.Target.VirtIO.Name == workerChannel && c.Source != nil && c.Source.UNIX != nil {
+			return c.Source.UNIX.Path, nil
+		}
+	}
+	return "", nil
+}
+
+// Ask has the worker do those things, and returns what it says of the last. It ends with ctx.
+func (w *Worker) Ask(ctx context.Context, things ...string) (says []byte, err error) {
+	if len(things) == 0 {
+		return nil, nil
+	}
+	deadline := time.Now().Add(workerTime)
+	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
+		deadline = end
+	}
+	if err := w.SetDeadline(deadline); err != nil {
+		return nil, err
+	}
+	defer context.AfterFunc(ctx, func() { _ = w.SetDeadline(time.Unix(1, 0)) })()
+	var lines strings.Builder
+	first := w.asked
+	for _, thing := range things {
+		w.asked++
+		fmt.Fprintf(&lines, "%d %s\n", w.asked, thing)
+	}
+	if _, err := io.WriteString(w, lines.String()); err != nil {
+		return nil, w.failed(ctx, things[0], err)
+	}
+	for i, thing := range things {
+		if says, err = w.answer(first + i + 1); err != nil {
+			return nil, w.failed(ctx, thing, err)
+		}
+	}
+	return says, nil
+}
+
+func (w *Worker) failed(ctx context.Context, thing string, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	verb, _, _ := strings.Cut(thing, " ")
+	return fmt.Errorf("the node's worker: %s: %w", verb, err)
+}
+
+// End has the worker end, and closes the connection.
+func (w *Worker) End() error {
+	_, err := io.WriteString(w, "0 end\n")
+	return errors.Join(err, w.Close())
+}
+
+// answer reads the answer to one thing.
+func (w *Worker) answer(id int) ([]byte, error) {
+	line, err := w.answers.ReadSlice('\n')
+	if err != nil {
+		return nil, err
+	}
+	var got, bytes int
+	var how string
+	if _, err := fmt.Sscanf(string(line), "%d %s %d\n", &got, &how, &bytes); err != nil || got != id || bytes < 0 {
+		return nil, fmt.Errorf("it answered %s", host.Excerpt(line))
+	}
+	if bytes > saysMost {
+		return nil, fmt.Errorf("%w: %d bytes, of at most %d", errTooMuch, bytes, saysMost)
+	}
+	says := make([]byte, bytes)
+	if _, err := io.ReadFull(w.answers, says); err != nil {
+		return nil, err
+	}
+	if how != "done" {
+		return nil, errors.New(host.Excerpt(says))
+	}
+	return says, nil
+}
+
+// GrowingFile is a file in the node that is read as it grows.
+type GrowingFile struct {
+	Worker *Worker
+	Path   string
+	offset int
+}
+
+// Read reads what follows in the file, at most 1 MiB of it; nothing where there is no
+// more yet.
+func (f *GrowingFile) Read(ctx context.Context) ([]byte, error) {
+	text, err := f.Worker.Ask(ctx, fmt.Sprintf("read %s %d %d", f.Path, f.offset, fileMost))
+	if len(text) > fileMost {
+		return nil, fmt.Errorf("%s: %w", f.Path, errTooMuch)
+	}
+	f.offset += len(text)
+	return text, err
+}

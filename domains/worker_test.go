@@ -1,0 +1,179 @@
+package domains
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// perl is a real worker, whose port is a socket.
+func perl(t *testing.T) (*Worker, *exec.Cmd) {
+	t.Helper()
+	const open = "open my $port, '+<:raw', port(shift)"
+	if strings.Count(worker, open) != 1 {
+		t.Fatalf("worker.pl does not say %q once", open)
+	}
+	ends, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	must(t, err)
+	ours, its := os.NewFile(uintptr(ends[0]), "ours"), os.NewFile(uintptr(ends[1]), "its")
+	defer func() { _, _ = ours.Close(), its.Close() }()
+	cmd := exec.CommandContext(t.Context(), "perl", "-e", strings.Replace(worker, open, "open my $port, '+<&=', 3", 1))
+	cmd.ExtraFiles = []*os.File{its}
+	cmd.Stderr = os.Stderr
+	must(t, cmd.Start())
+	c, err := net.FileConn(ours)
+	must(t, err)
+	t.Cleanup(func() {
+		_ = c.Close()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return &Worker{Conn: c, answers: bufio.NewReader(c)}, cmd
+}
+
+func TestWorkerSends(t *testing.T) {
+	w, _ := perl(t)
+	for _, address := range []string{"127.0.0.1", "::1"} {
+		c, err := net.ListenPacket("udp", net.JoinHostPort(address, "0"))
+		if err != nil && address == "::1" {
+			continue // this machine has no IPv6
+		}
+		must(t, err)
+		defer func() { _ = c.Close() }()
+		to := c.LocalAddr().(*net.UDPAddr)
+		_, err = w.Ask(t.Context(),
+			fmt.Sprintf("send %s %s %d 30 some words ", address, address, to.Port),
+			fmt.Sprintf("send %s %s %d 5000 some words ", address, address, to.Port))
+		must(t, err)
+		for _, length := range []int{30, 5000} {
+			got := make([]byte, 1<<16)
+			must(t, c.SetReadDeadline(time.Now().Add(longWait)))
+			n, from, err := c.ReadFrom(got)
+			must(t, err)
+			if want := fmt.Sprintf("%-*s", length, "some words"); string(got[:n]) != want || !from.(*net.UDPAddr).IP.Equal(to.IP) {
+				t.Errorf("from %v came %d bytes, want %d: %q", from, n, length, got[:min(n, 30)])
+			}
+		}
+	}
+	_, err := w.Ask(t.Context(), "send 192.0.2.1 127.0.0.1 9 30 x")
+	says(t, err, "the node's worker: send: from 192.0.2.1: Cannot assign requested address")
+}
+
+func TestWorkerReadsWhatGrows(t *testing.T) {
+	w, _ := perl(t)
+	path := filepath.Join(t.TempDir(), "grows")
+	f := GrowingFile{Worker: w, Path: path}
+	_, err := f.Read(t.Context())
+	says(t, err, "the node's worker: read: No such file or directory")
+	all := ""
+	for _, more := range []string{"", "one\n", "", "two\x00\xff", strings.Repeat("x", 2*fileMost)} {
+		all += more
+		must(t, os.WriteFile(path, []byte(all), 0o600))
+		var got strings.Builder
+		for {
+			text, err := f.Read(t.Context())
+			must(t, err)
+			if len(text) == 0 {
+				break
+			}
+			got.Write(text)
+		}
+		if got.String() != more {
+			t.Errorf("read %d bytes, want %d", got.Len(), len(more))
+		}
+	}
+}
+
+func TestWorkerDropsOnlyWhatIsMeant(t *testing.T) {
+	w, _ := perl(t)
+	for word, ends := range map[string]bool{"100000": true, "200000": false} {
+		sleeps := exec.CommandContext(t.Context(), "sleep", "100000")
+		must(t, sleeps.Start())
+		path := filepath.Join(t.TempDir(), "number")
+		must(t, os.WriteFile(path, fmt.Appendf(nil, "%d\nmore", sleeps.Process.Pid), 0o600))
+		_, err := w.Ask(t.Context(), "drop "+path+" "+word)
+		must(t, err)
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the file is there: %v", err)
+		}
+		if !ends {
+			must(t, sleeps.Process.Kill())
+		}
+		err = sleeps.Wait()
+		if by := sleeps.ProcessState.Sys().(syscall.WaitStatus).Signal(); (by == syscall.SIGTERM) != ends {
+			t.Errorf("%s: it ended by %v, %v", word, by, err)
+		}
+	}
+}
+
+func TestWorkerRunsAndEnds(t *testing.T) {
+	w, cmd := perl(t)
+	path := filepath.Join(t.TempDir(), "made")
+	_, err := w.Ask(t.Context(), "run no-such-program", "run touch "+path, "random 00ff")
+	must(t, err)
+	must(t, until(t.Context(), func() (bool, error) {
+		_, err := os.Stat(path)
+		return err == nil, nil
+	}))
+	_, err = w.Ask(t.Context(), "dance")
+	says(t, err, "the node's worker: dance: ")
+	must(t, w.End())
+	must(t, cmd.Wait())
+}
+
+// A guest's worker is not trusted.
+func TestWorkerLies(t *testing.T) {
+	for answer, want := range map[string]string{
+		"1 done 0\n":                      "",
+		"2 done 0\n":                      "it answered 2 done 0",
+		"1 done -1\n":                     "it answered",
+		"1 done 5000000\n":                "more than was asked for: 5000000 bytes, of at most 4194304",
+		"1 failed 5\n\x1b[2J\x07":         "?[2J",
+		"1 done 5\nxx":                    "EOF",
+		"":                                "EOF",
+		strings.Repeat("x", 1<<20) + "\n": "buffer full",
+	} {
+		ours, its := net.Pipe()
+		go func() {
+			_, _ = bufio.NewReader(its).ReadString('\n')
+			_, _ = io.WriteString(its, answer)
+			_ = its.Close()
+		}()
+		w := Worker{Conn: ours, answers: bufio.NewReader(ours)}
+		_, err := w.Ask(t.Context(), "random 00")
+		_ = ours.Close()
+		if want == "" {
+			must(t, err)
+			continue
+		}
+		says(t, err, want)
+		if strings.ContainsAny(err.Error(), "\x1b\x07") {
+			t.Errorf("%q would reach a terminal", err)
+		}
+	}
+}
+
+func TestWorkerIsNotWaitedForLongerThanWanted(t *testing.T) {
+	ours, its := net.Pipe()
+	defer func() { _ = its.Close() }()
+	w := Worker{Conn: ours, answers: bufio.NewReader(ours)}
+	cause := errors.New("interrupted")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go func() {
+		_, _ = bufio.NewReader(its).ReadString('\n')
+		cancel(cause)
+	}()
+	if _, err := w.Ask(ctx, "random 00"); !errors.Is(err, cause) {
+		t.Errorf("%v, want %v", err, cause)
+	}
+}
