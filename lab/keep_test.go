@@ -20,18 +20,12 @@ func TestSaveInto(t *testing.T) {
 		warned     bool
 	}{
 		"all go well":     {nil, "iperf-client iperf-server tshark influxdb", "", false},
-		"one has a UEFI":  {map[string]error{"uefi": nil}, "iperf-client iperf-server tshark", "", false},
 		"one is held":     {map[string]error{"tshark": held}, "iperf-client iperf-server influxdb", "", true},
 		"one fails":       {map[string]error{"tshark": errBroken}, "iperf-client iperf-server influxdb", "save machine/tshark: broken", false},
 		"all of them are": {map[string]error{"": held}, "", "no node can be saved", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := configuredBy(t, images.ConfigureDisk)
-			if _, ok := test.fail["uefi"]; ok {
-				base := b.Bases["influxdb"]
-				base.Boot = images.BootUEFI
-				b.Bases["influxdb"] = base
-			}
 			d, err := b.kept().Begin(b.Lab.Name, "k", nil)
 			must(t, err)
 			tell, notes := told()

@@ -139,3 +139,24 @@ func TestOutlet(t *testing.T) {
 		t.Errorf("from a NIC that is not there it goes to %s", got)
 	}
 }
+
+// A worker is asked for the frames that a script would send.
+func TestAsked(t *testing.T) {
+	e := testExperiment(decided(t, strings.Replace(dualLab, "mirror: a", "mirror: {from: a, network: test}", 1)))
+	var want []string
+	for _, of := range []struct {
+		flow     int
+		from, to string
+		bytes    []int
+	}{
+		{0, "10.9.2.1", "10.9.3.2", []int{36, 548, 1172, 1252, 36}},
+		{2, "fd00:9:2::1", "fd00:9:3::2", []int{36, 528, 1232, 36}},
+	} {
+		for i, n := range of.bytes {
+			want = append(want, fmt.Sprintf("send %s %s %d %d labctl-proof %s %d %d ", of.from, of.to, proofPort, n, testNonce, of.flow, i))
+		}
+	}
+	if d := cmp.Diff(want, e.asked(e.flows[0].from)[:len(want)]); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
+	}
+}
