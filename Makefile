@@ -15,7 +15,7 @@ BENCHTIME ?= 3x
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build up test e2e e2e-rooms e2e-images test-crashes kill-matrix images cloud-image chromium ovs alpine-iso alpine-packages nested test-passthrough test-passthrough-states lint check bench bench-image fuzz fmt clean
+.PHONY: help setup build up test e2e e2e-rooms e2e-images test-crashes kill-matrix images cloud-image chromium ovs alpine-iso alpine-packages nested test-passthrough lint check bench bench-image fuzz fmt clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -70,13 +70,7 @@ nested: ## the nested host that passthrough tests run on, unless it is there (ro
 
 test-passthrough: images nested $(TESTSUM) ## labctl in a nested host with a virtual IOMMU, which passes real NICs through, and with netem (root)
 	@mkdir -p $(RESULTS)
-	$(TESTSUM) --format testname --jsonfile $(RESULTS)/passthrough.json -- -tags passthrough -count 1 -p 1 -timeout 45m -skip '$(STATES)' ./host/hosttest ./e2e
-
-# Long ones, in which the emulated host or a node on it has hung or lost its agent: not in make check while that is not understood.
-STATES = ^TestPassthrough(Reset|Warm)$$
-test-passthrough-states: images nested $(TESTSUM) ## the same, of ready states: nodes with NICs of the host go back and come up again (root)
-	@mkdir -p $(RESULTS)
-	$(TESTSUM) --format testname --jsonfile $(RESULTS)/passthrough-states.json -- -tags passthrough -count 1 -timeout 45m -run '$(STATES)' ./e2e
+	$(TESTSUM) --format testname --jsonfile $(RESULTS)/passthrough.json -- -tags passthrough -count 1 -p 1 -timeout 80m ./host/hosttest ./e2e
 
 CRASHES  = -crash.share 0.02 -crash.boots 1 -crash.times 5
 test-crashes: images cloud-image $(TESTSUM) ## a part of the kill matrix, chosen by chance; SEED=N for that of another time (root)

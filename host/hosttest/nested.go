@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/mami-project/labctl/host"
 )
@@ -62,5 +63,5 @@ func Nested(t *testing.T, h NestedHost, test func(t *testing.T)) {
 			args = append(args, "--copy", image)
 		}
 	}
-	again(t, 3, args...) // an emulated machine that runs machines: its kernel panics at times
+	again(t, attempts{3, 20 * time.Minute}, args...) // an emulated machine that runs machines: its kernel panics at times
 }

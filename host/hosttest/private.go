@@ -2,6 +2,7 @@ package hosttest
 
 import (
 	"bufio"
+	"context"
 	_ "embed"
 	"errors"
 	"flag"
@@ -38,16 +39,21 @@ func Private(t *testing.T, test func(t *testing.T)) {
 		test(t)
 		return
 	}
-	again(t, 1, "bash", "-c", script, "private-host")
+	again(t, attempts{1, 0}, "bash", "-c", script, "private-host")
 }
 
 // hostDied is the exit status of a host that was not there to the end of its test.
 const hostDied = 125
 
+// attempts are how many hosts are tried for a test: one that dies or hangs under it has shown nothing.
+type attempts struct {
+	hosts int
+	most  time.Duration // so long at the most is each waited for, but for the last; 0: for ever
+}
+
 // again runs this test binary for t alone by host, a command whose next arguments
-// are a command to run inside; that run's verdict is t's. A host that dies or hangs
-// under its test has shown nothing: so many are tried.
-func again(t *testing.T, lives int, host ...string) {
+// are a command to run inside; that run's verdict is t's.
+func again(t *testing.T, left attempts, host ...string) {
 	t.Helper()
 	binary, err := os.Executable()
 	if err != nil {
@@ -55,14 +61,20 @@ func again(t *testing.T, lives int, host ...string) {
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	for ; ; lives-- {
-		cmd := exec.CommandContext(t.Context(), host[0], slices.Concat(host[1:], []string{binary}, innerFlags(t))...)
+	for ; ; left.hosts-- {
+		ctx, cancel := t.Context(), func() {}
+		if left.hosts > 1 && left.most > 0 {
+			ctx, cancel = context.WithTimeout(ctx, left.most)
+		}
+		cmd := exec.CommandContext(ctx, host[0], slices.Concat(host[1:], []string{binary}, innerFlags(t))...)
 		cmd.Env = append(os.Environ(), inside+"="+t.Name())
 		// The host dies with the thread that starts it, and so with this process, however it ends.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		err := passes(cmd, t.Name(), t.Output())
+		tooLong := errors.Is(ctx.Err(), context.DeadlineExceeded)
+		cancel()
 		var ended *exec.ExitError
-		if lives > 1 && errors.As(err, &ended) && ended.ExitCode() == hostDied {
+		if left.hosts > 1 && (tooLong || errors.As(err, &ended) && ended.ExitCode() == hostDied) {
 			t.Log("the host died or hung under the test: above are its last words; another one is tried")
 			continue
 		}
