@@ -37,7 +37,7 @@ func TestResetOfARunningMachine(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), longWait)
 		defer cancel()
 		starts := 0
-		require(t, requirement{what: "its firmware speaks", met: func(ctx context.Context, m Machine) error {
+		require(t, requirement{what: "its firmware speaks", when: always, met: func(ctx context.Context, m Machine) error {
 			starts++
 			must(t, until(ctx, func() (bool, error) {
 				text, err := os.ReadFile(m.Boot.Console)

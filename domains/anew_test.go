@@ -33,7 +33,7 @@ func TestStartedAnew(t *testing.T) {
 			m := waiting(t)
 			m.Boot.Accel = test.accel
 			boots := -1
-			require(t, requirement{what: "it boots", met: func(ctx context.Context, m Machine) error {
+			require(t, requirement{what: "it boots", when: always, met: func(ctx context.Context, m Machine) error {
 				if boots++; boots == len(test.prints) {
 					return nil
 				}

@@ -3,9 +3,7 @@ package domains
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/mami-project/labctl/host"
@@ -78,22 +76,12 @@ func (w *Worker) setClock(ctx context.Context, to time.Time) (time.Time, error) 
 	return time.Unix(seconds, nanos), nil
 }
 
-// Settle has chronyd step the clock by the little that it is still off, as at its start.
-// Nobody waits for it: it takes an emulated machine as long as half of its proof. Its worker,
-// which has nothing else to do, ends.
-// Source: chronyc(1), makestep.
-func (m Machine) Settle(ctx context.Context) error {
-	step := []string{"chronyc", "-h", "/run/chrony/chronyd.sock", "makestep", "0.0005", "10"}
-	if m.Works {
-		w, err := m.agent().Worker(ctx)
-		if err != nil {
-			return err
-		}
-		_, err = w.Ask(ctx, "run "+strings.Join(step, " "))
-		return errors.Join(err, w.End())
-	}
-	_, err := m.agent().Start(ctx, nil, step...)
-	if isRefused(err) { // there is none
+// LetClockStep has chronyd step the clock the next times, as at its start, and not slew it: what goes
+// on from what is saved then is set to our time, but for some milliseconds. A node without chronyd
+// keeps its own time. Source: chronyc(1), makestep.
+func (m Machine) LetClockStep(ctx context.Context) error {
+	_, err := m.agent().Exec(ctx, nil, "chronyc", "-h", "/run/chrony/chronyd.sock", "makestep", "0.0005", "10")
+	if isRefused(err) { // there is no chronyc
 		return nil
 	}
 	return err

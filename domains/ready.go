@@ -20,20 +20,47 @@ type requirement struct {
 	met  func(context.Context, Machine) error
 	hint string             // where to look when it does not come
 	of   func(Machine) bool // which machines must show it; nil: all
-	when when
+	when func(Machine) phase
 }
 
-// when is when a requirement is waited for.
-type when int
+// phase is when a requirement is waited for.
+type phase int
 
 const (
-	always   when = iota // before the lab is proven
-	atBoot               // then, of a machine that boots: one that goes on from saved memory has shown it
-	inTheEnd             // then, of a machine that boots; of one that goes on once the lab is proven
+	shown     phase = iota // by what was saved
+	first                  // before the lab is proven
+	meanwhile              // while it is proven, for which it is not needed
+	last                   // once it is proven
 )
 
+func always(Machine) phase { return first }
+
+// atBoot is of what a machine that goes on from saved memory has shown.
+func atBoot(m Machine) phase {
+	if goesOn(m) {
+		return shown
+	}
+	return first
+}
+
+// unlessItWorks is of the agent: nobody waits for it to speak with a machine whose worker does.
+func unlessItWorks(m Machine) phase {
+	if m.Works && !hasPassthrough(m) {
+		return meanwhile
+	}
+	return first
+}
+
+// inTheEnd is of what takes the time of a machine that goes on, which the others then have not.
+func inTheEnd(m Machine) phase {
+	if goesOn(m) {
+		return last
+	}
+	return first
+}
+
 var requirements = []requirement{
-	{"the guest agent answers", agentAnswers, "is qemu-guest-agent in the image? labctl console NODE shows the boot", nil, always},
+	{"the guest agent answers", agentAnswers, "is qemu-guest-agent in the image? labctl console NODE shows the boot", nil, unlessItWorks},
 	{"the image has the programs", hasPrograms, "", needsPrograms, atBoot},
 	{"its files are written and applied", isConfigured, "labctl console NODE logs in", delivers, atBoot},
 	{"the system has booted", hasBooted, "labctl exec NODE -- systemctl list-jobs (of Alpine: rc-status --all) shows what it waits for", nil, atBoot},
@@ -62,19 +89,26 @@ var errDied = errors.New("the machine has stopped")
 // in order, and tells each as it waits for it. It ends with ctx, or at once when the
 // machine has died.
 func (m Machine) Wait(ctx context.Context, tell func(what string)) error {
-	return m.again(ctx, tell, func(ctx context.Context, tell func(string)) error { return m.wait(ctx, m.wanted(false), tell) })
+	return m.again(ctx, tell, func(ctx context.Context, tell func(string)) error { return m.wait(ctx, m.wanted(first), tell) })
 }
 
-// WaitInTheEnd is Wait for what a machine that goes on shows once the lab is proven.
+// WaitsMeanwhile says whether there is something to wait for that a proof of the lab does not need.
+func (m Machine) WaitsMeanwhile() bool { return len(m.wanted(meanwhile)) > 0 }
+
+// WaitMeanwhile is Wait for that.
+func (m Machine) WaitMeanwhile(ctx context.Context, tell func(what string)) error {
+	return m.wait(ctx, m.wanted(meanwhile), tell)
+}
+
+// WaitInTheEnd is Wait for what is left once the lab is proven.
 func (m Machine) WaitInTheEnd(ctx context.Context, tell func(what string)) error {
-	return m.wait(ctx, m.wanted(true), tell)
+	return m.wait(ctx, m.wanted(last), tell)
 }
 
-// wanted is what the machine must show before the lab is proven, or in the end.
-func (m Machine) wanted(last bool) []requirement {
+// wanted is what the machine must show in that phase.
+func (m Machine) wanted(p phase) []requirement {
 	return slices.DeleteFunc(slices.Clone(requirements), func(r requirement) bool {
-		shown := r.when == atBoot && goesOn(m)
-		return r.of != nil && !r.of(m) || shown || last != (r.when == inTheEnd && goesOn(m))
+		return r.of != nil && !r.of(m) || r.when(m) != p
 	})
 }
 

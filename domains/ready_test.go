@@ -45,7 +45,7 @@ func waiting(t *testing.T) Machine {
 func TestWaitMeetsRequirementsInOrder(t *testing.T) {
 	var did []string
 	meet := func(what string) requirement {
-		return requirement{what: what, met: func(context.Context, Machine) error {
+		return requirement{what: what, when: always, met: func(context.Context, Machine) error {
 			did = append(did, "met "+what)
 			return nil
 		}}
@@ -169,7 +169,7 @@ func TestWaitWithoutAgents(t *testing.T) {
 
 // Who watches the machine uses libvirt's connection: it must have ended before the caller closes that.
 func TestWaitLeavesNobodyBehind(t *testing.T) {
-	require(t, requirement{what: "nothing", met: func(context.Context, Machine) error { return nil }})
+	require(t, requirement{what: "nothing", when: always, met: func(context.Context, Machine) error { return nil }})
 	m := waiting(t)
 	for range 100 {
 		must(t, m.Wait(t.Context(), func(string) {}))

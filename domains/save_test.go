@@ -2,32 +2,38 @@ package domains
 
 import (
 	"context"
-	"slices"
+	"strings"
 	"testing"
 )
 
 // A machine that goes on from saved memory has shown what is of a boot.
 func TestWaitForOneThatGoesOn(t *testing.T) {
 	var met []string
-	meet := func(what string, when when, of func(Machine) bool) requirement {
+	meet := func(what string, when func(Machine) phase, of func(Machine) bool) requirement {
 		return requirement{what: what, when: when, of: of, met: func(context.Context, Machine) error {
 			met = append(met, what)
 			return nil
 		}}
 	}
-	require(t, meet("agent", always, nil), meet("clock", always, goesOn), meet("booted", atBoot, nil), meet("services", inTheEnd, nil))
-	for memory, want := range map[string][]string{
-		"":       {"agent", "booted", "services", "proof"},
-		"/saved": {"agent", "clock", "proof", "services"},
+	require(t, meet("agent", unlessItWorks, nil), meet("clock", always, goesOn), meet("booted", atBoot, nil), meet("services", inTheEnd, nil))
+	for name, test := range map[string]struct {
+		memory string
+		works  bool
+		want   string
+	}{
+		"it boots":              {"", false, "agent booted services proof"},
+		"it goes on":            {"/saved", false, "agent clock proof services"},
+		"it goes on, and works": {"/saved", true, "clock proof agent services"},
 	} {
 		met = nil
 		m := waiting(t)
-		m.Memory = memory
+		m.Memory, m.Works = test.memory, test.works
 		must(t, m.Wait(t.Context(), func(string) {}))
 		met = append(met, "proof")
+		must(t, m.WaitMeanwhile(t.Context(), func(string) {}))
 		must(t, m.WaitInTheEnd(t.Context(), func(string) {}))
-		if !slices.Equal(met, want) {
-			t.Errorf("from memory %q: %q, want %q", memory, met, want)
+		if got := strings.Join(met, " "); got != test.want {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
 		}
 	}
 }

@@ -40,9 +40,10 @@ type Worker struct {
 	asked   int
 }
 
-// StartWorker starts a worker in the node, which waits to be asked: worker.pl says for what.
+// StartWorker starts a worker in the machine, which waits to be asked: worker.pl says for what.
 // A node whose image has no Perl gets none, and nor does one whose machine has no port for it.
-func (a Agent) StartWorker(ctx context.Context) (bool, error) {
+func (m Machine) StartWorker(ctx context.Context) (bool, error) {
+	a := m.agent()
 	path, err := a.workerPath()
 	if path == "" || err != nil {
 		return false, err
@@ -154,12 +155,6 @@ func (w *Worker) failed(ctx context.Context, thing string, err error) error {
 	}
 	verb, _, _ := strings.Cut(thing, " ")
 	return fmt.Errorf("the node's worker: %s: %w", verb, err)
-}
-
-// End has the worker end, and closes the connection.
-func (w *Worker) End() error {
-	_, err := io.WriteString(w, "0 end\n")
-	return errors.Join(err, w.Close())
 }
 
 // answer reads the answer to one thing.

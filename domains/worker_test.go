@@ -116,18 +116,12 @@ func TestWorkerDropsOnlyWhatIsMeant(t *testing.T) {
 	}
 }
 
-func TestWorkerRunsAndEnds(t *testing.T) {
+func TestWorkerEnds(t *testing.T) {
 	w, cmd := perl(t)
-	path := filepath.Join(t.TempDir(), "made")
-	_, err := w.Ask(t.Context(), "run no-such-program", "run touch "+path, "random 00ff")
-	must(t, err)
-	must(t, until(t.Context(), func() (bool, error) {
-		_, err := os.Stat(path)
-		return err == nil, nil
-	}))
-	_, err = w.Ask(t.Context(), "dance")
+	_, err := w.Ask(t.Context(), "dance")
 	says(t, err, "the node's worker: dance: ")
-	must(t, w.End())
+	_, err = w.Ask(t.Context(), "random 00ff", "end")
+	must(t, err)
 	must(t, cmd.Wait())
 }
 

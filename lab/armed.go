@@ -154,11 +154,12 @@ func (p point) complete() bool {
 	return true
 }
 
-// disarm ends the captures and removes what is left of them, which nobody waits for where no worker does it.
+// disarm ends the captures and removes what is left of them, which nobody waits for where no worker does it:
+// that has nothing else to do, and ends.
 func (e experiment) disarm(ctx context.Context, points []point) {
 	_ = atEach(ctx, points, func(ctx context.Context, p *point) error {
 		if w := e.workers[p.node.Name]; w != nil {
-			_, err := w.Ask(ctx, "drop "+e.file()+" "+captureName)
+			_, err := w.Ask(ctx, "drop "+e.file()+" "+captureName, "end")
 			return err
 		}
 		_, err := e.agent(p.node).Start(ctx, nil, "/bin/bash", "-c", "cd /run || exit\n"+sweep(captureName+"."+e.prefix()+"*"))

@@ -105,18 +105,17 @@ func (b *Build) bootAll(ctx context.Context, w way, limit int64, release func(),
 // make makes all but impairments, and waits until the nodes are ready. It returns the
 // nodes that it started.
 func (b *Build) make(ctx context.Context, release func(), tell Tell) (nodes []string, made [][]Removable, err error) {
-	stages := b.Resources()
+	stages, _ := b.parts()
 	p, err := PlanUp(ctx, stages)
 	if err != nil {
 		return nil, nil, err
 	}
-	plain, _ := p.parts()
-	for _, s := range plain.Steps() {
+	for _, s := range p.Steps() {
 		if m, ok := s.Resource.(domains.Machine); ok {
 			nodes = append(nodes, m.Node.Name)
 		}
 	}
-	made, err = plain.Apply(ctx, tell)
+	made, err = p.Apply(ctx, tell)
 	release()
 	if err != nil {
 		return nodes, made, err
@@ -130,41 +129,40 @@ func (b *Build) proveAndImpair(ctx context.Context, tell Tell) (Proof, [][]Remov
 	if err != nil {
 		return proof, nil, err
 	}
-	p, err := PlanUp(ctx, b.Resources())
+	_, impairments := b.parts()
+	p, err := PlanUp(ctx, impairments)
 	if err != nil {
 		return proof, nil, err
 	}
-	_, impaired := p.parts()
-	made, err := b.impair(ctx, impaired, tell)
+	made, err := b.impair(ctx, p, tell)
 	return proof, made, err
 }
 
 // proveGoneOn is Prove; in nodes that go on from the ready state captures listen already. What
-// the proof does not need is waited for after it, and clocks are left to chronyd then.
-func (b Build) proveGoneOn(ctx context.Context, tell Tell) (Proof, error) {
+// the proof does not need is waited for beside it and after it.
+func (b Build) proveGoneOn(ctx context.Context, tell Tell) (proof Proof, err error) {
 	if b.State.Marks == "" {
 		return b.Prove(ctx, tell)
 	}
-	proof, err := b.ProveArmed(ctx, b.State.Marks, b.listens, tell)
-	if err != nil {
-		return proof, err
-	}
 	goneOn := slices.DeleteFunc(b.Machines(), func(m domains.Machine) bool { return !b.State.Has(m.Node.Name) })
-	waiting, first := errgroup.WithContext(ctx)
+	proving, both := errgroup.WithContext(ctx)
+	proving.Go(func() (err error) {
+		proof, err = b.ProveArmed(both, b.State.Marks, b.listens, tell)
+		return err
+	})
 	for _, m := range goneOn {
-		waiting.Go(func() error { return waitFor(first, m, m.WaitInTheEnd, tell) })
+		if m.WaitsMeanwhile() {
+			proving.Go(func() error { return waitFor(both, m, m.WaitMeanwhile, tell) })
+		}
 	}
-	if err := waiting.Wait(); err != nil {
+	if err := proving.Wait(); err != nil {
 		return proof, err
 	}
-	var settling errgroup.Group
+	waiting, all := errgroup.WithContext(ctx)
 	for _, m := range goneOn {
-		settling.Go(func() error { return m.Settle(ctx) })
+		waiting.Go(func() error { return waitFor(all, m, m.WaitInTheEnd, tell) })
 	}
-	if err := settling.Wait(); err != nil {
-		tell.warn(fmt.Sprintf("the clocks of nodes may be apart for a while: %v", err))
-	}
-	return proof, nil
+	return proof, waiting.Wait()
 }
 
 // listens says whether captures listen in a node since it was saved: not where a device of
@@ -201,8 +199,9 @@ func (b Build) impair(ctx context.Context, p Plan, tell Tell) ([][]Removable, er
 // begin is what nothing of a node is needed for: the lab's folder and its keys.
 func (p Plan) begin() Plan { return Plan{p.Stages[:2]} }
 
-// parts are what is done before the lab is proven, and what after: its impairments.
-func (p Plan) parts() (before, after Plan) {
-	last := len(p.Stages) - 1
-	return Plan{p.Stages[:last]}, Plan{p.Stages[last:]}
+// parts are what is made before the lab is proven, and what after: its impairments.
+func (b Build) parts() (before, after [][]Resource) {
+	all := b.Resources()
+	last := len(all) - 1
+	return all[:last], all[last:]
 }

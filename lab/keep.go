@@ -65,23 +65,24 @@ func (b *Build) save(ctx context.Context, inputs map[string]string, tell Tell) (
 	return d, err
 }
 
-// prepareNodes has captures listen and workers wait in all nodes: what goes on from what is saved
-// then is proven the sooner. It returns the nodes that have a worker.
+// prepareNodes has captures listen, workers wait and chronyd step in all nodes: what goes on from what
+// is saved then is proven the sooner. It returns the nodes that have a worker.
 func (b Build) prepareNodes(ctx context.Context, marks string, tell Tell) ([]string, error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return b.Arm(ctx, marks, tell) })
 	var mu sync.Mutex
 	var works []string
-	for _, n := range b.Lab.Nodes {
+	for _, m := range b.Machines() {
+		group.Go(func() error { return m.LetClockStep(ctx) })
 		group.Go(func() error {
-			started, err := domains.Agent{On: b.On, Node: n}.StartWorker(ctx)
+			started, err := m.StartWorker(ctx)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
 			case err != nil && ctx.Err() == nil: // it is the slower when it goes on
-				tell.warn(fmt.Sprintf("node %s has no worker: %v", n.Name, err))
+				tell.warn(fmt.Sprintf("node %s has no worker: %v", m.Node.Name, err))
 			case started:
-				works = append(works, n.Name)
+				works = append(works, m.Node.Name)
 			}
 			return nil
 		})

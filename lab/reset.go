@@ -117,16 +117,16 @@ func (b *Build) back(ctx context.Context, tell Tell) (Proof, error) {
 	if err != nil {
 		return proof, err
 	}
-	p, err := PlanUp(ctx, b.Resources())
+	_, impairments := b.parts()
+	p, err := PlanUp(ctx, impairments)
 	if err != nil {
 		return proof, err
 	}
-	_, impaired := p.parts()
-	impaired.Stages[0] = slices.DeleteFunc(impaired.Stages[0], func(s Step) bool {
+	p.Stages[0] = slices.DeleteFunc(p.Stages[0], func(s Step) bool {
 		i, ok := s.Resource.(Impairment)
 		return ok && i.Network.Wire != nil // as it is set
 	})
-	_, err = impaired.Apply(ctx, tell)
+	_, err = p.Apply(ctx, tell)
 	return proof, err
 }
 
