@@ -153,10 +153,10 @@ func (b Build) newExperiment(prefix string) (experiment, error) {
 func (e *experiment) run(ctx context.Context, listens func(node string) bool, tell Tell) ([]point, error) {
 	resource := "lab/" + e.Lab.Name
 	looking := e.points()
+	defer e.hangUp()
 	if err := e.connect(ctx, looking, listens); err != nil {
 		return nil, err
 	}
-	defer e.hangUp()
 	defer e.disarm(ctx, looking)
 	var found []doing
 	group, began := errgroup.WithContext(ctx)
