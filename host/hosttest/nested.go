@@ -63,5 +63,5 @@ func Nested(t *testing.T, h NestedHost, test func(t *testing.T)) {
 			args = append(args, "--copy", image)
 		}
 	}
-	again(t, attempts{3, 20 * time.Minute}, args...) // an emulated machine that runs machines: its kernel panics at times
+	again(t, attempts{3, 30 * time.Minute}, args...) // an emulated machine that runs machines: its kernel panics at times
 }
