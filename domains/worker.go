@@ -69,6 +69,17 @@ func (m Machine) StartWorker(ctx context.Context) (bool, error) {
 	return err == nil, err
 }
 
+// EndWorker ends the machine's worker.
+func (m Machine) EndWorker(ctx context.Context) error {
+	w, err := m.agent().Worker(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = w.Close() }()
+	_, err = w.Ask(ctx, "end")
+	return err
+}
+
 // ends waits for the end of a process that is not to end, and says how it did.
 func (a Agent) ends(ctx context.Context, pid int) error {
 	for {

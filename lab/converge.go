@@ -162,7 +162,28 @@ func (b Build) proveGoneOn(ctx context.Context, tell Tell) (proof Proof, err err
 	for _, m := range goneOn {
 		waiting.Go(func() error { return waitFor(all, m, m.WaitInTheEnd, tell) })
 	}
-	return proof, waiting.Wait()
+	err = waiting.Wait()
+	b.endWorkers(ctx)
+	return proof, err
+}
+
+// endWorkers ends the workers that the proof had no use for, and did not end: of nodes that could
+// not be saved, whose captures do not listen any more, or that carry no marked frames. One that
+// cannot be ended does it by itself.
+func (b Build) endWorkers(ctx context.Context) {
+	used := map[string]bool{}
+	if e, err := b.newExperiment(b.State.Marks); err == nil {
+		for _, p := range e.points() {
+			used[p.node.Name] = b.listens(p.node.Name)
+		}
+	}
+	var group errgroup.Group
+	for _, m := range b.Machines() {
+		if b.State.HasWorker(m.Node.Name) && !used[m.Node.Name] {
+			group.Go(func() error { return m.EndWorker(ctx) })
+		}
+	}
+	_ = group.Wait()
 }
 
 // listens says whether captures listen in a node since it was saved: not where a device of
