@@ -13,8 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"libvirt.org/go/libvirtxml"
-
 	"github.com/mami-project/labctl/host"
 )
 
@@ -114,12 +112,8 @@ func (a Agent) workerPath() (string, error) {
 		return "", err
 	}
 	defer func() { _ = d.Free() }()
-	text, err := d.GetXMLDesc(0)
+	is, err := describe(d)
 	if err != nil {
-		return "", err
-	}
-	var is libvirtxml.Domain
-	if err := is.Unmarshal(text); err != nil {
 		return "", err
 	}
 	for _, c := range is.Devices.Channels {
@@ -135,11 +129,7 @@ func (w *Worker) Ask(ctx context.Context, things ...string) (says []byte, err er
 	if len(things) == 0 {
 		return nil, nil
 	}
-	deadline := time.Now().Add(workerTime)
-	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
-		deadline = end
-	}
-	if err := w.SetDeadline(deadline); err != nil {
+	if err := w.SetDeadline(time.Now().Add(workerTime)); err != nil {
 		return nil, err
 	}
 	defer context.AfterFunc(ctx, func() { _ = w.SetDeadline(time.Unix(1, 0)) })()
