@@ -24,16 +24,18 @@ var worker string
 // workerChannel is the name under which a node's worker is found, and finds its port.
 const workerChannel = "labctl.worker"
 
-// The most that a worker says at once (bytes), and how long it may take for it.
+// The most that a worker says at once (bytes), how long it may take for it, and how often one that is
+// started is looked at, which takes the guest's time.
 const (
-	saysMost   = 4 << 20
-	workerTime = 30 * time.Second
+	saysMost    = 4 << 20
+	workerTime  = 30 * time.Second
+	workerFails = time.Second
 )
 
 // Worker is the host's end of a node's worker, which is asked for one thing after another.
 // What it answers is a guest's word: bounded in size, and never run on the host.
 type Worker struct {
-	net.Conn
+	port    net.Conn
 	answers *bufio.Reader
 	asked   int
 }
@@ -67,6 +69,9 @@ func (m Machine) StartWorker(ctx context.Context) (bool, error) {
 	return err == nil, err
 }
 
+// Close hangs up.
+func (w *Worker) Close() error { return w.port.Close() }
+
 // EndWorker ends the machine's worker.
 func (m Machine) EndWorker(ctx context.Context) error {
 	w, err := m.agent().Worker(ctx)
@@ -84,7 +89,7 @@ func (a Agent) ends(ctx context.Context, pid int) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(watchEvery):
+		case <-time.After(workerFails):
 		}
 		if r, ended, err := a.Ended(ctx, pid); err != nil || ended {
 			return cmp.Or(err, r.Failed())
@@ -102,7 +107,7 @@ func (a Agent) Worker(ctx context.Context) (*Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect with the node's worker: %w", err)
 	}
-	return &Worker{Conn: c, answers: bufio.NewReader(c)}, nil
+	return &Worker{port: c, answers: bufio.NewReader(c)}, nil
 }
 
 // workerPath is the socket of the port that the running machine has for its worker; "" where it has none.
@@ -129,17 +134,17 @@ func (w *Worker) Ask(ctx context.Context, things ...string) (says []byte, err er
 	if len(things) == 0 {
 		return nil, nil
 	}
-	if err := w.SetDeadline(time.Now().Add(workerTime)); err != nil {
+	if err := w.port.SetDeadline(time.Now().Add(workerTime)); err != nil {
 		return nil, err
 	}
-	defer context.AfterFunc(ctx, func() { _ = w.SetDeadline(time.Unix(1, 0)) })()
+	defer context.AfterFunc(ctx, func() { _ = w.port.SetDeadline(time.Unix(1, 0)) })()
 	var lines strings.Builder
 	first := w.asked
 	for _, thing := range things {
 		w.asked++
 		fmt.Fprintf(&lines, "%d %s\n", w.asked, thing)
 	}
-	if _, err := io.WriteString(w, lines.String()); err != nil {
+	if _, err := io.WriteString(w.port, lines.String()); err != nil {
 		return nil, w.failed(ctx, things[0], err)
 	}
 	for i, thing := range things {
@@ -180,22 +185,4 @@ func (w *Worker) answer(id int) ([]byte, error) {
 		return nil, errors.New(host.Excerpt(says))
 	}
 	return says, nil
-}
-
-// GrowingFile is a file in the node that is read as it grows.
-type GrowingFile struct {
-	Worker *Worker
-	Path   string
-	offset int
-}
-
-// Read reads what follows in the file, at most 1 MiB of it; nothing where there is no
-// more yet.
-func (f *GrowingFile) Read(ctx context.Context) ([]byte, error) {
-	text, err := f.Worker.Ask(ctx, fmt.Sprintf("read %s %d %d", f.Path, f.offset, fileMost))
-	if len(text) > fileMost {
-		return nil, fmt.Errorf("%s: %w", f.Path, errTooMuch)
-	}
-	f.offset += len(text)
-	return text, err
 }

@@ -7,17 +7,44 @@
 #
 #   clock SECONDS NANOSECONDS       set the clock; says what it shows then, the same way
 #   random HEX                      mix these bytes into what the kernel draws at random from
-#   send FROM TO PORT BYTES TEXT    send a UDP datagram of so many bytes from one IP address to the other: TEXT, then spaces
-#   read FILE OFFSET BYTES          says what is in the file from there on, at most so many bytes
-#   drop FILE WORD                  remove the file, and end the process whose number is its first line, if its command holds the word
-#   end                             it ends, as it does by itself after five minutes
+#   take FILTER MAC…                take frames at the NICs with these addresses, those that the filter lets through: classic BPF, in hex
+#   taken                           says what was taken since it was last said: a line with the worker's process, then pcapng, in pieces
+#   send FROM TO PORT BYTES TEXT    send a UDP datagram of so many bytes from one IP address, in hex, to the other: TEXT, then spaces
+#   end                             it ends, as it does by itself a quarter of an hour after it was last asked
+#
+# Perl's modules would take longer to load than it takes: structures and numbers are those of x86_64.
+# Sources: clock_settime(2), ip(7), ipv6(7), packet(7), socket(7), linux/filter.h; draft-ietf-opsawg-pcapng.
 use strict;
 use warnings;
-use Socket qw(AF_INET AF_INET6 SOCK_DGRAM inet_pton pack_sockaddr_in pack_sockaddr_in6);
 
+my $waits = 900; # seconds: longer than a lab takes to boot
 my $ends;
-my ($clock_settime, $clock_gettime) = (227, 228); # of x86_64: asm/unistd_64.h
+my ($clock_settime, $clock_gettime) = (227, 228);
 my $timespec = 'q2';
+my ($af_inet, $af_inet6, $af_packet, $sock_dgram, $sock_raw) = (2, 10, 17, 2, 3);
+my ($sol_socket, $so_attach_filter, $so_rcvbufforce, $msg_dontwait) = (1, 26, 33, 64);
+my ($sol_packet, $packet_add_membership, $packet_mr_promisc, $eth_p_all) = (263, 1, 1, 3);
+
+my @nics;         # where frames are taken, in the order they were asked for
+my $taken = '';   # what is to be said of it
+my $most = 1 << 20; # bytes of it at once
+
+sub at { # struct sockaddr_in or sockaddr_in6
+	my ($address, $port) = (pack('H*', shift), shift);
+	return length $address == 4 ? pack 'S n a4 x8', $af_inet, $port, $address : pack 'S n x4 a16 x4', $af_inet6, $port, $address;
+}
+
+sub line {
+	open my $file, '<', shift or return '';
+	chomp(my $line = <$file> // '');
+	return $line;
+}
+
+sub block { # of pcapng
+	my ($type, $body) = @_;
+	my $length = 12 + length $body;
+	return pack 'V V a* V', $type, $length, $body, $length;
+}
 
 my %do = (
 	clock => sub {
@@ -30,28 +57,36 @@ my %do = (
 		print $pool pack 'H*', @_;
 		return '';
 	},
-	send => sub {
-		my ($from, $to, $port, $bytes, @text) = @_;
-		my ($family, $at) = $to =~ /:/ ? (AF_INET6, \&pack_sockaddr_in6) : (AF_INET, \&pack_sockaddr_in);
-		socket my $socket, $family, SOCK_DGRAM, 0 or die "$!\n";
-		bind $socket, $at->(0, inet_pton $family, $from) or die "from $from: $!\n";
-		send $socket, pack("A$bytes", "@text"), 0, $at->($port, inet_pton $family, $to) or die "to $to: $!\n";
+	take => sub {
+		my $filter = pack 'H*', shift; # of struct sock_filter
+		my %link = map { line("$_/address") => line("$_/ifindex") } glob '/sys/class/net/*';
+		@nics = ();
+		for my $mac (@_) {
+			socket my $nic, $af_packet, $sock_raw, 0 or die "$!\n";
+			setsockopt $nic, $sol_socket, $so_rcvbufforce, pack 'l', 4 << 20 or die "$!\n";
+			setsockopt $nic, $sol_socket, $so_attach_filter, pack 'S x6 P', length($filter) / 8, $filter or die "filter: $!\n";
+			my $link = $link{$mac} || die "no NIC has the address $mac\n";
+			setsockopt $nic, $sol_packet, $packet_add_membership, pack 'l S x10', $link, $packet_mr_promisc or die "$mac: $!\n";
+			bind $nic, pack 'S n l x12', $af_packet, $eth_p_all, $link or die "$mac: $!\n";
+			push @nics, $nic;
+		}
+		$taken = "$$\n" . block(0x0a0d0d0a, pack 'V v v q', 0x1a2b3c4d, 1, 0, -1) . block(1, pack 'v v V', 1, 0, 0) x @nics;
 		return '';
 	},
-	read => sub {
-		my ($path, $offset, $bytes) = @_;
-		open my $file, '<:raw', $path or die "$!\n";
-		seek $file, $offset, 0 or die "$!\n";
-		defined sysread $file, my $text, $bytes or die "$!\n";
-		return $text;
-	},
-	drop => sub {
-		my ($path, $word) = @_;
-		open my $file, '<', $path or die "$!\n";
-		if ((<$file> // '') =~ /^([1-9][0-9]*)$/ && open my $command, '<', "/proc/$1/cmdline") {
-			kill 'TERM', $1 if index(<$command> // '', $word) >= 0;
+	taken => sub {
+		for my $k (0 .. $#nics) {
+			while (length $taken < $most && defined recv $nics[$k], my $frame, 1 << 17, $msg_dontwait) {
+				my $length = length $frame;
+				$taken .= block(6, pack 'V5 a' . (($length + 3) & ~3), $k, 0, 0, $length, $length, $frame);
+			}
 		}
-		unlink $path or die "$!\n";
+		return substr $taken, 0, length $taken, '';
+	},
+	send => sub {
+		my ($from, $to, $port, $bytes, @text) = @_;
+		socket my $socket, length $to == 8 ? $af_inet : $af_inet6, $sock_dgram, 0 or die "$!\n";
+		bind $socket, at($from, 0) or die "from $from: $!\n";
+		send $socket, pack("A$bytes", "@text"), 0, at($to, $port) or die "to $to: $!\n";
 		return '';
 	},
 	end => sub { $ends = 1; return '' },
@@ -60,14 +95,12 @@ my %do = (
 sub port {
 	my $wanted = shift;
 	for my $sys (glob '/sys/class/virtio-ports/*') {
-		open my $name, '<', "$sys/name" or next;
-		chomp(my $is = <$name> // '');
-		return '/dev/' . $sys =~ s~.*/~~r if $is eq $wanted;
+		return '/dev/' . $sys =~ s~.*/~~r if line("$sys/name") eq $wanted;
 	}
 	die "no port has the name $wanted\n";
 }
 
-alarm 300;
+alarm $waits;
 open my $port, '+<:raw', port(shift) or die "$!\n";
 my $asked = '';
 while (!$ends) {
@@ -76,6 +109,7 @@ while (!$ends) {
 		select undef, undef, undef, 0.02;
 	}
 	while ($asked =~ s/^(.*)\n//) {
+		alarm $waits;
 		my ($id, $verb, @words) = split ' ', $1;
 		my $says = eval { $do{$verb}->(@words) };
 		my $how = defined $says ? 'done' : 'failed';

@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -38,7 +38,7 @@ func perl(t *testing.T) (*Worker, *exec.Cmd) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	return &Worker{Conn: c, answers: bufio.NewReader(c)}, cmd
+	return &Worker{port: c, answers: bufio.NewReader(c)}, cmd
 }
 
 func TestWorkerSends(t *testing.T) {
@@ -51,9 +51,10 @@ func TestWorkerSends(t *testing.T) {
 		must(t, err)
 		defer func() { _ = c.Close() }()
 		to := c.LocalAddr().(*net.UDPAddr)
+		at := netip.MustParseAddr(address).AsSlice()
 		_, err = w.Ask(t.Context(),
-			fmt.Sprintf("send %s %s %d 30 some words ", address, address, to.Port),
-			fmt.Sprintf("send %s %s %d 5000 some words ", address, address, to.Port))
+			fmt.Sprintf("send %x %x %d 30 some words ", at, at, to.Port),
+			fmt.Sprintf("send %x %x %d 5000 some words ", at, at, to.Port))
 		must(t, err)
 		for _, length := range []int{30, 5000} {
 			got := make([]byte, 1<<16)
@@ -65,55 +66,8 @@ func TestWorkerSends(t *testing.T) {
 			}
 		}
 	}
-	_, err := w.Ask(t.Context(), "send 192.0.2.1 127.0.0.1 9 30 x")
-	says(t, err, "the node's worker: send: from 192.0.2.1: Cannot assign requested address")
-}
-
-func TestWorkerReadsWhatGrows(t *testing.T) {
-	w, _ := perl(t)
-	path := filepath.Join(t.TempDir(), "grows")
-	f := GrowingFile{Worker: w, Path: path}
-	_, err := f.Read(t.Context())
-	says(t, err, "the node's worker: read: No such file or directory")
-	all := ""
-	for _, more := range []string{"", "one\n", "", "two\x00\xff", strings.Repeat("x", 2*fileMost)} {
-		all += more
-		must(t, os.WriteFile(path, []byte(all), 0o600))
-		var got strings.Builder
-		for {
-			text, err := f.Read(t.Context())
-			must(t, err)
-			if len(text) == 0 {
-				break
-			}
-			got.Write(text)
-		}
-		if got.String() != more {
-			t.Errorf("read %d bytes, want %d", got.Len(), len(more))
-		}
-	}
-}
-
-func TestWorkerDropsOnlyWhatIsMeant(t *testing.T) {
-	w, _ := perl(t)
-	for word, ends := range map[string]bool{"100000": true, "200000": false} {
-		sleeps := exec.CommandContext(t.Context(), "sleep", "100000")
-		must(t, sleeps.Start())
-		path := filepath.Join(t.TempDir(), "number")
-		must(t, os.WriteFile(path, fmt.Appendf(nil, "%d\nmore", sleeps.Process.Pid), 0o600))
-		_, err := w.Ask(t.Context(), "drop "+path+" "+word)
-		must(t, err)
-		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("the file is there: %v", err)
-		}
-		if !ends {
-			must(t, sleeps.Process.Kill())
-		}
-		err = sleeps.Wait()
-		if by := sleeps.ProcessState.Sys().(syscall.WaitStatus).Signal(); (by == syscall.SIGTERM) != ends {
-			t.Errorf("%s: it ended by %v, %v", word, by, err)
-		}
-	}
+	_, err := w.Ask(t.Context(), "send c0000201 7f000001 9 30 x")
+	says(t, err, "the node's worker: send: from c0000201: Cannot assign requested address")
 }
 
 func TestWorkerEnds(t *testing.T) {
@@ -143,7 +97,7 @@ func TestWorkerLies(t *testing.T) {
 			_, _ = io.WriteString(its, answer)
 			_ = its.Close()
 		}()
-		w := Worker{Conn: ours, answers: bufio.NewReader(ours)}
+		w := Worker{port: ours, answers: bufio.NewReader(ours)}
 		_, err := w.Ask(t.Context(), "random 00")
 		_ = ours.Close()
 		if want == "" {
@@ -160,7 +114,7 @@ func TestWorkerLies(t *testing.T) {
 func TestWorkerIsNotWaitedForLongerThanWanted(t *testing.T) {
 	ours, its := net.Pipe()
 	defer func() { _ = its.Close() }()
-	w := Worker{Conn: ours, answers: bufio.NewReader(ours)}
+	w := Worker{port: ours, answers: bufio.NewReader(ours)}
 	cause := errors.New("interrupted")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	go func() {

@@ -20,8 +20,8 @@ func capturesMayListenBefore(t *testing.T) {
 	fatal(t, err)
 	tell := timed(t)
 
-	fatal(t, b.Arm(t.Context(), "0a1b", tell))
-	fatal(t, b.Arm(t.Context(), "0a1b", tell)) // anew
+	fatal(t, b.Arm(t.Context(), "0a1b", nil, tell))
+	fatal(t, b.Arm(t.Context(), "0a1b", nil, tell)) // anew
 	p, err := b.ProveArmed(t.Context(), "0a1b", inAll, tell)
 	if err != nil || p.Flows != 2 || p.Frames != 10 || p.Points != 3 {
 		t.Errorf("%+v, %v", p, err)
@@ -31,7 +31,7 @@ func capturesMayListenBefore(t *testing.T) {
 		t.Errorf("a second proof by the same captures: %v", err)
 	}
 
-	fatal(t, b.Arm(t.Context(), "ffff", tell))
+	fatal(t, b.Arm(t.Context(), "ffff", nil, tell))
 	if got := captures(t); strings.Count(got, "labctl-proof.ffff") != 3 {
 		t.Errorf("armed are %q", got)
 	}

@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/net/bpf"
 
 	"github.com/mami-project/labctl/domains"
 )
@@ -40,18 +43,31 @@ const ringTime = 300 * time.Millisecond
 
 // Arm starts the captures that a proof needs in every node that looks, and waits until
 // they take frames: ProveArmed with the same prefix, four hexadecimal digits, is then
-// spared that. Captures of other proofs are ended.
-func (b Build) Arm(ctx context.Context, prefix string, tell Tell) error {
+// spared that. Captures of other proofs are ended. Where a worker waits,
+// as in the nodes works, it captures.
+func (b Build) Arm(ctx context.Context, prefix string, works []string, tell Tell) error {
 	e, err := b.newExperiment(prefix)
 	if err != nil || len(e.flows) == 0 {
 		return err
 	}
-	return tell.work("arm", "lab/"+b.Lab.Name, func() error { return e.arm(ctx, e.points()) })
+	points := e.points()
+	defer e.hangUp()
+	if err := e.connect(ctx, points, func(node string) bool { return slices.Contains(works, node) }); err != nil {
+		return err
+	}
+	return tell.work("arm", "lab/"+b.Lab.Name, func() error { return e.arm(ctx, points) })
 }
 
 // arm starts the captures.
 func (e experiment) arm(ctx context.Context, points []point) error {
-	err := atEach(ctx, points, func(ctx context.Context, p *point) error {
+	program, err := bpf.Assemble(e.program())
+	if err != nil {
+		return err
+	}
+	err = atEach(ctx, points, func(ctx context.Context, p *point) error {
+		if w := e.workers[p.node.Name]; w != nil {
+			return w.Take(ctx, program, p.addresses())
+		}
 		a := e.agent(p.node)
 		pid, err := a.Start(ctx, nil, "/bin/bash", "-c", e.listen(*p))
 		if err != nil {
@@ -63,6 +79,15 @@ func (e experiment) arm(ctx context.Context, points []point) error {
 		return fmt.Errorf("start a capture: %w", err)
 	}
 	return nil
+}
+
+// addresses are those of the point's NICs.
+func (p point) addresses() []net.HardwareAddr {
+	var all []net.HardwareAddr
+	for _, nic := range p.node.NICs {
+		all = append(all, nic.MAC)
+	}
+	return all
 }
 
 // listens waits until the capture of that process takes frames at all NICs of a point,
@@ -108,7 +133,7 @@ func (e experiment) listens(ctx context.Context, a domains.Agent, p *point, pid 
 // is there is all.
 func (e experiment) gather(ctx context.Context, p *point, settled, deadline time.Time) (err error) {
 	if w := e.workers[p.node.Name]; w != nil {
-		return e.await(ctx, p, &domains.GrowingFile{Worker: w, Path: e.file()}, settled, deadline)
+		return e.await(ctx, p, w, settled, deadline)
 	}
 	f, err := e.agent(p.node).Open(ctx, e.file())
 	if err != nil {
@@ -118,7 +143,7 @@ func (e experiment) gather(ctx context.Context, p *point, settled, deadline time
 	return e.await(ctx, p, f, settled, deadline)
 }
 
-// reader is a file that may grow.
+// reader is a capture that may grow.
 type reader interface {
 	Read(ctx context.Context) ([]byte, error)
 }
@@ -159,7 +184,7 @@ func (p point) complete() bool {
 func (e experiment) disarm(ctx context.Context, points []point) {
 	_ = atEach(ctx, points, func(ctx context.Context, p *point) error {
 		if w := e.workers[p.node.Name]; w != nil {
-			_, err := w.Ask(ctx, "drop "+e.file()+" "+captureName, "end")
+			_, err := w.Ask(ctx, "end")
 			return err
 		}
 		_, err := e.agent(p.node).Start(ctx, nil, "/bin/bash", "-c", "cd /run || exit\n"+sweep(captureName+"."+e.prefix()+"*"))
@@ -167,7 +192,7 @@ func (e experiment) disarm(ctx context.Context, points []point) {
 	})
 }
 
-// capture is what has been read of a capture's file: a line with the number of the
+// capture is what has been read of a node's capture: a line with the number of the
 // process that writes it, then pcapng.
 type capture struct{ text []byte }
 
@@ -222,18 +247,6 @@ func sweep(pattern string) string {
 	rm -f "$old"
 done 2>/dev/null
 `, pattern, captureName)
-}
-
-// filter is what captures take: datagrams to the proof's port whose mark begins like
-// this proof's. libpcap counts bytes of UDP only over IPv4; IPv6 is counted from its header.
-// Source: pcap-filter(7).
-func (e experiment) filter() string {
-	nonce := fmt.Sprintf("0x%x", e.prefix())
-	marked := "udp[21:4] = " + nonce
-	if slices.ContainsFunc(e.flows, flow.six) {
-		marked = fmt.Sprintf("(%s or ip6[61:4] = %s)", marked, nonce)
-	}
-	return fmt.Sprintf("udp dst port %d and %s", proofPort, marked)
 }
 
 // pauseSince waits after a look that was begun then.

@@ -159,11 +159,11 @@ func TestPrefixes(t *testing.T) {
 		if _, err := b.ProveArmed(t.Context(), bad, inNone, deaf); err == nil {
 			t.Errorf("%q is a prefix", bad)
 		}
-		if err := b.Arm(t.Context(), bad, deaf); err == nil {
+		if err := b.Arm(t.Context(), bad, nil, deaf); err == nil {
 			t.Errorf("%q is a prefix", bad)
 		}
 	}
-	must(t, b.Arm(t.Context(), "12ab", func(e Event) { t.Errorf("told %v", e) })) // there is nothing to prove
+	must(t, b.Arm(t.Context(), "12ab", nil, func(e Event) { t.Errorf("told %v", e) })) // there is nothing to prove
 	one, err := b.newExperiment("12ab")
 	must(t, err)
 	two, err := b.newExperiment("12ab")

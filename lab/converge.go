@@ -59,7 +59,7 @@ func (b *Build) goOn(ctx context.Context, release func(), tell Tell) (Proof, [][
 	if err := b.checkState(tell); err != nil {
 		return Proof{}, nil, err
 	}
-	_, made, err := b.make(ctx, release, tell)
+	_, made, err := b.make(ctx, release, tell, leave)
 	if err != nil {
 		return Proof{}, made, err
 	}
@@ -73,13 +73,25 @@ func (b *Build) goOn(ctx context.Context, release func(), tell Tell) (Proof, [][
 // bootAll boots the nodes that do not run, and proves the lab. Where all of them are new, what
 // they are then is saved and gone on from: it is kept once it is proven.
 func (b *Build) bootAll(ctx context.Context, w way, limit int64, release func(), tell Tell) (Proof, [][]Removable, error) {
-	nodes, made, err := b.make(ctx, release, tell)
+	saves := false
+	if w.fresh {
+		var err error
+		if saves, err = b.saves(limit, tell); err != nil {
+			return Proof{}, nil, err
+		}
+	}
+	var works workers
+	nodes, made, err := b.make(ctx, release, tell, func(ctx context.Context, m domains.Machine) {
+		if saves {
+			works.start(ctx, m, tell)
+		}
+	})
 	if err != nil {
 		return Proof{}, made, err
 	}
 	draft, whole := kept.Draft{}, false
-	if w.fresh {
-		draft, whole, err = b.saveAndGoOn(ctx, w.inputs, limit, tell)
+	if saves {
+		draft, whole, err = b.saveAndGoOn(ctx, w.inputs, works.nodes, tell)
 		defer drop(&draft, tell)
 		if err != nil {
 			return Proof{}, made, err
@@ -102,9 +114,9 @@ func (b *Build) bootAll(ctx context.Context, w way, limit int64, release func(),
 	return proof, made, err
 }
 
-// make makes all but impairments, and waits until the nodes are ready. It returns the
-// nodes that it started.
-func (b *Build) make(ctx context.Context, release func(), tell Tell) (nodes []string, made [][]Removable, err error) {
+// make makes all but impairments, and waits until the nodes are ready; then is done with each
+// that is. It returns the nodes that it started.
+func (b *Build) make(ctx context.Context, release func(), tell Tell, then func(context.Context, domains.Machine)) (nodes []string, made [][]Removable, err error) {
 	stages, _ := b.parts()
 	p, err := PlanUp(ctx, stages)
 	if err != nil {
@@ -120,7 +132,7 @@ func (b *Build) make(ctx context.Context, release func(), tell Tell) (nodes []st
 	if err != nil {
 		return nodes, made, err
 	}
-	return nodes, made, Ready(ctx, stages, tell)
+	return nodes, made, ready(ctx, stages, tell, then)
 }
 
 // proveAndImpair proves the data path, then puts impairments on and measures what they do.
@@ -163,27 +175,8 @@ func (b Build) proveGoneOn(ctx context.Context, tell Tell) (proof Proof, err err
 		waiting.Go(func() error { return waitFor(all, m, m.WaitInTheEnd, tell) })
 	}
 	err = waiting.Wait()
-	b.endWorkers(ctx)
+	b.endUnused(ctx)
 	return proof, err
-}
-
-// endWorkers ends the workers that the proof had no use for, and did not end: of nodes that could
-// not be saved, whose captures do not listen any more, or that carry no marked frames. One that
-// cannot be ended does it by itself.
-func (b Build) endWorkers(ctx context.Context) {
-	used := map[string]bool{}
-	if e, err := b.newExperiment(b.State.Marks); err == nil {
-		for _, p := range e.points() {
-			used[p.node.Name] = b.listens(p.node.Name)
-		}
-	}
-	var group errgroup.Group
-	for _, m := range b.Machines() {
-		if b.State.HasWorker(m.Node.Name) && !used[m.Node.Name] {
-			group.Go(func() error { return m.EndWorker(ctx) })
-		}
-	}
-	_ = group.Wait()
 }
 
 // listens says whether captures listen in a node since it was saved: not where a device of

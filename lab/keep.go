@@ -20,10 +20,10 @@ import (
 // A lab that has booted is saved before it is proven, and goes on from what was saved:
 // what the proof then shows is true of the state that is kept, and of all that go on from it.
 
-// keeps says why the ready state of a lab that has booted is not to be saved; "" where it is.
-func (b Build) keeps(limit int64) (why string, err error) {
+// saves says whether the ready state of a lab that boots is to be saved.
+func (b Build) saves(limit int64, tell Tell) (bool, error) {
 	if limit == 0 || b.On.Fake() {
-		return "nothing is kept", nil
+		return false, nil
 	}
 	var most int64
 	for _, m := range b.Machines() {
@@ -31,13 +31,16 @@ func (b Build) keeps(limit int64) (why string, err error) {
 	}
 	var s unix.Statfs_t
 	if err := unix.Statfs(b.On.Dir, &s); err != nil {
-		return "", err
+		return false, err
 	}
 	if free := int64(s.Bavail) * s.Bsize; free < most+leaveFree {
-		return fmt.Sprintf("it may take %d MiB, and %s has %d MiB free, of which %d are left to the nodes", most>>20, b.On.Dir, free>>20, leaveFree>>20), nil
+		tell.warn(fmt.Sprintf("%sit may take %d MiB, and %s has %d MiB free, of which %d are left to the nodes", notKept, most>>20, b.On.Dir, free>>20, leaveFree>>20))
+		return false, nil
 	}
-	return "", nil
+	return true, nil
 }
+
+const notKept = "the ready state is not kept, so that the next labctl up boots, and labctl reset does: "
 
 var errNoneSaved = errors.New("no node can be saved")
 
@@ -45,14 +48,14 @@ var errNoneSaved = errors.New("no node can be saved")
 const leaveFree = 256 << 20
 
 // save writes the state of all nodes into a draft, all at once, and ends
-// their machines. What could not be saved runs on.
-func (b *Build) save(ctx context.Context, inputs map[string]string, tell Tell) (kept.Draft, error) {
+// their machines. What could not be saved runs on. Those nodes have a worker.
+func (b *Build) save(ctx context.Context, inputs map[string]string, works []string, tell Tell) (kept.Draft, error) {
 	d, err := b.kept().Begin(b.Lab.Name, keyOf(inputs), inputs)
 	if err != nil {
 		return d, err
 	}
-	d.Marks = d.Key[:4]
-	if d.Works, err = b.prepareNodes(ctx, d.Marks, tell); err != nil {
+	d.Marks, d.Works = d.Key[:4], works
+	if err := b.prepareNodes(ctx, d.Marks, works, tell); err != nil {
 		return d, err
 	}
 	err = b.saveInto(d, tell, func(m domains.Machine) error {
@@ -62,34 +65,19 @@ func (b *Build) save(ctx context.Context, inputs map[string]string, tell Tell) (
 		return images.CopyDisk(ctx, b.diskPath(m.Node), d.Disk(m.Node.Name))
 	})
 	b.State = d.State
+	b.endWorkers(ctx, func(node string) bool { return slices.Contains(works, node) && !d.Has(node) })
 	return d, err
 }
 
-// prepareNodes has captures listen, workers wait and chronyd step in all nodes: what goes on from what
-// is saved then is proven the sooner. It returns the nodes that have a worker.
-func (b Build) prepareNodes(ctx context.Context, marks string, tell Tell) ([]string, error) {
+// prepareNodes has captures listen and chronyd step in all nodes: what goes on from what is saved
+// then is proven the sooner.
+func (b Build) prepareNodes(ctx context.Context, marks string, works []string, tell Tell) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return b.Arm(ctx, marks, tell) })
-	var mu sync.Mutex
-	var works []string
+	group.Go(func() error { return b.Arm(ctx, marks, works, tell) })
 	for _, m := range b.Machines() {
 		group.Go(func() error { return m.LetClockStep(ctx) })
-		group.Go(func() error {
-			started, err := m.StartWorker(ctx)
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case err != nil && ctx.Err() == nil: // it is the slower when it goes on
-				tell.warn(fmt.Sprintf("node %s has no worker: %v", m.Node.Name, err))
-			case started:
-				works = append(works, m.Node.Name)
-			}
-			return nil
-		})
 	}
-	err := group.Wait()
-	slices.Sort(works)
-	return works, err
+	return group.Wait()
 }
 
 // saveInto saves each node that can be. Where one fails the draft is good to go on from, and
@@ -123,29 +111,21 @@ func (b Build) saveInto(d kept.Draft, tell Tell, save func(domains.Machine) erro
 
 // saveAndGoOn saves the nodes' state and has them go on from it, and says whether it is whole.
 // Where they cannot, they boot again, and nothing is kept.
-func (b *Build) saveAndGoOn(ctx context.Context, inputs map[string]string, limit int64, tell Tell) (kept.Draft, bool, error) {
-	const not = "the ready state is not kept, so that the next labctl up boots, and labctl reset does: "
-	why, err := b.keeps(limit)
-	if err != nil || why != "" {
-		if why != "" && limit > 0 && !b.On.Fake() {
-			tell.warn(not + why)
-		}
-		return kept.Draft{}, false, err
-	}
-	draft, failed := b.save(ctx, inputs, tell)
+func (b *Build) saveAndGoOn(ctx context.Context, inputs map[string]string, works []string, tell Tell) (kept.Draft, bool, error) {
+	draft, failed := b.save(ctx, inputs, works, tell)
 	if ctx.Err() != nil {
 		return draft, false, context.Cause(ctx)
 	}
-	_, _, err = b.make(ctx, func() {}, tell)
+	_, _, err := b.make(ctx, func() {}, tell, leave)
 	if err != nil && ctx.Err() == nil {
 		failed = errors.Join(failed, err)
 		b.State = kept.State{}
 		if err = b.off(); err == nil {
-			_, _, err = b.make(ctx, func() {}, tell)
+			_, _, err = b.make(ctx, func() {}, tell, leave)
 		}
 	}
 	if failed != nil {
-		tell.warn(not + failed.Error())
+		tell.warn(notKept + failed.Error())
 		drop(&draft, tell) // the disk may be full
 	}
 	return draft, failed == nil, err

@@ -154,7 +154,7 @@ func (e *experiment) run(ctx context.Context, listens func(node string) bool, te
 	resource := "lab/" + e.Lab.Name
 	looking := e.points()
 	defer e.hangUp()
-	if err := e.connect(ctx, looking, listens); err != nil {
+	if err := e.connect(ctx, looking, e.State.HasWorker); err != nil {
 		return nil, err
 	}
 	defer e.disarm(ctx, looking)
@@ -192,11 +192,11 @@ func (e *experiment) run(ctx context.Context, listens func(node string) bool, te
 	return points, errors.Join(wrong...)
 }
 
-// connect connects with the workers of nodes whose captures listen.
-func (e *experiment) connect(ctx context.Context, points []point, listens func(string) bool) error {
+// connect connects with the workers of nodes that have one.
+func (e *experiment) connect(ctx context.Context, points []point, works func(node string) bool) error {
 	e.workers = map[string]*domains.Worker{}
 	for _, p := range points {
-		if !listens(p.node.Name) || !e.State.HasWorker(p.node.Name) {
+		if !works(p.node.Name) {
 			continue
 		}
 		w, err := e.agent(p.node).Worker(ctx)

@@ -40,7 +40,7 @@ func (e experiment) asked(n topology.Node) []string {
 			continue
 		}
 		for i, size := range f.sizes {
-			things = append(things, fmt.Sprintf("send %s %s %d %d %s", f.src, f.dst, proofPort, size-f.headers(), mark{k, i}.text(e.nonce)))
+			things = append(things, fmt.Sprintf("send %x %x %d %d %s", f.src.AsSlice(), f.dst.AsSlice(), proofPort, size-f.headers(), mark{k, i}.text(e.nonce)))
 		}
 	}
 	return things

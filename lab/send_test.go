@@ -153,7 +153,7 @@ func TestAsked(t *testing.T) {
 		{2, "fd00:9:2::1", "fd00:9:3::2", []int{36, 528, 1232, 36}},
 	} {
 		for i, n := range of.bytes {
-			want = append(want, fmt.Sprintf("send %s %s %d %d labctl-proof %s %d %d ", of.from, of.to, proofPort, n, testNonce, of.flow, i))
+			want = append(want, fmt.Sprintf("send %x %x %d %d labctl-proof %s %d %d ", netip.MustParseAddr(of.from).AsSlice(), netip.MustParseAddr(of.to).AsSlice(), proofPort, n, testNonce, of.flow, i))
 		}
 	}
 	if d := cmp.Diff(want, e.asked(e.flows[0].from)[:len(want)]); d != "" {

@@ -85,8 +85,8 @@ func (s State) Has(node string) bool {
 	return ok
 }
 
-// HasWorker says whether a worker waits in the node.
-func (s State) HasWorker(node string) bool { return slices.Contains(s.Works, node) }
+// HasWorker says whether a worker waits in the node's memory.
+func (s State) HasWorker(node string) bool { return s.Has(node) && slices.Contains(s.Works, node) }
 
 // Bytes are what its files take.
 func (s State) Bytes() int64 {
