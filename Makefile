@@ -2,6 +2,8 @@ GOLANGCI_LINT_VERSION = v2.15.0
 GOTESTSUM_VERSION     = v1.13.0
 
 export PATH := $(PATH):/usr/local/go/bin
+# or whatever has the race detector waits for a second at its end, as each labctl that tests run
+export GORACE := atexit_sleep_ms=20
 SHELL       := /bin/bash
 
 GO       = go
