@@ -89,15 +89,14 @@ lint: $(LINT) ## what reviewers need not say
 STANDS = images cloud-image chromium ovs alpine-iso alpine-packages nested
 
 # Two lanes each time, one beside the other, whose output comes after: what is looked at without a machine beside what
-# machines are made of; then whole labs beside images, the machine in a machine and the rooms. What makes macvtaps is in
-# one lane: /dev, in which libvirt finds them by number, is not private.
+# machines are made of; then whole labs beside images, the machine in a machine, the rooms and what is killed.
 check: setup build $(LINT) $(TESTSUM) ## all of the above, and a short fuzz: what CI runs (root)
 	@aside=$$(mktemp); trap 'rm -f "$$aside"' EXIT; \
 	$(MAKE) $(STANDS) > "$$aside" 2>&1 & \
 	$(MAKE) --keep-going lint test fuzz FUZZTIME=10s; fast=$$?; \
 	wait $$!; stands=$$?; cat "$$aside"; [ $$stands = 0 ] || exit $$stands; \
-	$(MAKE) --keep-going e2e-images test-passthrough e2e-rooms > "$$aside" 2>&1 & \
-	$(MAKE) --keep-going e2e test-crashes; labs=$$?; \
+	$(MAKE) --keep-going e2e-images test-passthrough e2e-rooms test-crashes > "$$aside" 2>&1 & \
+	$(MAKE) --keep-going e2e; labs=$$?; \
 	wait $$!; images=$$?; cat "$$aside"; exit $$((fast | labs | images))
 
 bench: setup images ## labctl's times beside QEMU's started by hand, BENCH=Up BENCHTIME=3x (root)

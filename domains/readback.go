@@ -106,7 +106,9 @@ const (
 const greetTime = 20 * time.Second
 
 // servicesAnswer reaches the node as a user will: ssh greets, InfluxDB pings. Where the
-// host has no way to the node, the node itself is asked to.
+// host has no way to the node, the node itself is asked to. Of one that goes on, which has done so
+// before, what takes an emulated processor long is not asked for anew: sshd starts two processes to
+// greet, and https computes keys.
 func servicesAnswer(ctx context.Context, m Machine) error {
 	address, ok := m.Node.ControlAddress()
 	if !ok {
@@ -121,7 +123,7 @@ func servicesAnswer(ctx context.Context, m Machine) error {
 	}
 	at := netip.AddrPortFrom(address, sshPort)
 	answers := sshGreets
-	if goesOn(m) { // it has greeted before, and starts two processes for it
+	if goesOn(m) {
 		answers = listens
 	}
 	if err := until(ctx, func() (bool, error) { return answers(ctx, at), nil }); err != nil {
@@ -174,6 +176,10 @@ func httpsAnswers(ctx context.Context, m Machine, address netip.Addr) error {
 	trusted, err := m.Trust()
 	if err != nil {
 		return err
+	}
+	if goesOn(m) {
+		at := netip.AddrPortFrom(address, HTTPSPort)
+		return until(ctx, func() (bool, error) { return listens(ctx, at), nil })
 	}
 	by := &tls.Config{RootCAs: trusted, ServerName: m.Node.Name, MinVersion: tls.VersionTLS12}
 	at := netip.AddrPortFrom(address, HTTPSPort)

@@ -70,14 +70,13 @@ type bed struct {
 }
 
 // onBed runs a test on a bed for a lab of that name, beside what is none of labctl's.
-// Not two at once: libvirt opens a macvtap as /dev/tapN by its link's number, which is
-// the same on two private hosts.
 func onBed(t *testing.T, name, text string, test func(b *bed)) {
 	if *crashSeed == 0 { // for all tests, also on their private hosts
 		if err := flag.Set("crash.seed", strconv.Itoa(1+rand.IntN(1<<30))); err != nil {
 			t.Fatal(err)
 		}
 	}
+	hosttest.AloneWithMacvtaps(t)
 	cloud := hosttest.CloudImage(t)
 	hosttest.Private(t, func(t *testing.T) {
 		t.Logf("-crash.seed %d repeats what chance chooses here", *crashSeed)

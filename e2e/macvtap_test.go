@@ -35,6 +35,7 @@ nodes:
 
 // TestMacvtap is the lab with a macvtap, really: proven, healed and given back.
 func TestMacvtap(t *testing.T) {
+	hosttest.AloneWithMacvtaps(t)
 	hosttest.Private(t, func(t *testing.T) {
 		cabled(t)
 		file := write(t, "lab.yaml", macvtap)

@@ -97,13 +97,18 @@ func (b *Build) bootAll(ctx context.Context, w way, limit int64, release func(),
 			return Proof{}, made, err
 		}
 	}
+	var sums errgroup.Group // a proof waits more than it works
+	if whole {
+		sums.Go(draft.Sum)
+	}
 	proof, more, err := b.proveAndImpair(ctx, tell)
+	summed := sums.Wait()
 	made = append(made, more...)
 	if err != nil {
 		return proof, made, err
 	}
 	if whole {
-		whole = b.keep(ctx, &draft, limit, tell)
+		whole = b.keep(ctx, &draft, summed, limit, tell)
 	}
 	if !whole {
 		b.State = kept.State{}

@@ -140,9 +140,13 @@ func (b Build) off() error {
 	return errors.Join(errs...)
 }
 
-// keep puts the state that was gone on from, and proven, in its place, with the keys that are in it.
-func (b *Build) keep(ctx context.Context, d *kept.Draft, limit int64, tell Tell) bool {
+// keep puts the state that was gone on from, and proven, in its place, with the keys that are in it, where
+// its files could be summed.
+func (b *Build) keep(ctx context.Context, d *kept.Draft, summed error, limit int64, tell Tell) bool {
 	err := tell.work("keep", "state/"+b.Lab.Name, func() error {
+		if summed != nil {
+			return summed
+		}
 		if err := b.makeRoom(ctx, limit, tell); err != nil {
 			return err
 		}

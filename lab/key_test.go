@@ -140,6 +140,7 @@ func TestPruneStates(t *testing.T) {
 		must(t, os.WriteFile(d.Memory("n"), []byte("12345"), 0o600))
 		must(t, os.WriteFile(d.Disk("n"), nil, 0o600))
 		d.Saved("n")
+		must(t, d.Sum())
 		_, err = d.Keep()
 		must(t, err)
 	}
@@ -165,6 +166,7 @@ func TestMakeRoom(t *testing.T) {
 		must(t, os.WriteFile(d.Memory("n"), make([]byte, 1<<20), 0o600))
 		must(t, os.WriteFile(d.Disk("n"), nil, 0o600))
 		d.Saved("n")
+		must(t, d.Sum())
 		state, err := d.Keep()
 		must(t, err)
 		if name == b.Lab.Name {

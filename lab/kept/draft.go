@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -43,23 +42,28 @@ func (d Draft) Saved(node string) {
 	}
 }
 
-// Keep puts the state in its place. It does not wait until all is on the disk: what a
-// crash of the host spoils, its sums tell.
-func (d *Draft) Keep() (State, error) {
+// Sum notes the sums of all files, which are not written to any more.
+func (d *Draft) Sum() error {
 	var mu sync.Mutex
+	sums := map[string]Sum{} // those of before may be read meanwhile
 	var group errgroup.Group
-	for name := range maps.Clone(d.Files) {
+	for name := range d.Files {
 		group.Go(func() error {
 			got, err := sum(filepath.Join(d.Dir, name))
 			mu.Lock()
 			defer mu.Unlock()
-			d.Files[name] = got
+			sums[name] = got
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return State{}, err
-	}
+	err := group.Wait()
+	d.Files = sums
+	return err
+}
+
+// Keep puts the state, summed, in its place. It does not wait until all is on the disk: what
+// a crash of the host spoils, its sums tell.
+func (d *Draft) Keep() (State, error) {
 	text, err := json.MarshalIndent(d.State, "", "  ")
 	if err != nil {
 		return State{}, err

@@ -41,6 +41,7 @@ func draft(t *testing.T, s Store, lab, key string) Draft {
 func keep(t *testing.T, s Store, lab, key string) State {
 	t.Helper()
 	d := draft(t, s, lab, key)
+	must(t, d.Sum())
 	state, err := d.Keep()
 	must(t, err)
 	must(t, d.Drop()) // which is nothing any more
@@ -53,6 +54,7 @@ func TestKeep(t *testing.T) {
 	if _, err := s.Find("demo", "k1", inputs); !errors.As(err, new(None)) {
 		t.Errorf("a state that is not kept yet is found: %v", err)
 	}
+	must(t, d.Sum())
 	kept, err := d.Keep()
 	must(t, err)
 	found, err := s.Find("demo", "k1", inputs)
