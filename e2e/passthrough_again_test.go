@@ -85,9 +85,10 @@ func (p passingAgain) isWhole(how, nodes string) {
 	trafficPasses(p.T)
 }
 
-// onPassing runs a test on a nested host with the lab up, whose ready state is kept. Not too
-// long a one: an emulated host that is busy for many minutes may lose a timer, and hang.
-func onPassing(t *testing.T, test func(p passingAgain, file string, isClean func())) {
+// TestPassthroughAgain: nodes with NICs of the host go back to the moment when they were ready, and
+// come up from what was kept, with the NICs that they had; one that no machine has meanwhile is given
+// back as it was.
+func TestPassthroughAgain(t *testing.T) {
 	hosttest.Nested(t, hosttest.NestedHost{Images: true}, func(t *testing.T) {
 		t.Setenv(stateLimit, "1GiB")
 		ready(t)
@@ -99,49 +100,42 @@ func onPassing(t *testing.T, test func(p passingAgain, file string, isClean func
 		for _, node := range []string{"client", "server"} {
 			p.boots[node] = p.boot(node)
 		}
-		test(p, file, isClean)
-	})
-}
-
-// TestPassthroughReset: nodes with NICs of the host go back to the moment when they were
-// ready, with the NICs that they had.
-func TestPassthroughReset(t *testing.T) {
-	onPassing(t, func(p passingAgain, file string, isClean func()) {
 		p.isWhole(lab.Cold, "")
-		p.dirty()
-		took(p.T, "reset", "--timeout", "20m")
-		p.isWhole(lab.Reset, "")
 
-		unplug(p.T, "client")
-		sh(p.T, virsh+"suspend labctl.passing.client") // as one that was restored
-		if s := status(p.T); s.State == lab.Whole {
-			p.Error("the lab is whole without a NIC of its client")
-		}
-		took(p.T, "up", "--timeout", "20m", file)
-		p.isWhole(lab.Cold, "client")
-		must(p.T, "down", "passing")
-		isClean()
-	})
-}
-
-// TestPassthroughWarm: nodes with NICs of the host come up from what was kept; and a NIC
-// that no machine has meanwhile is given back as it was.
-func TestPassthroughWarm(t *testing.T) {
-	onPassing(t, func(p passingAgain, file string, isClean func()) {
-		killed(p.T, `"phase":"starts","verb":"create","resource":"disk/client"`, "reset", "--events", "client")
-		if got := sh(p.T, "ls -d /sys/bus/pci/devices/"+whole+"/net/* 2>/dev/null || true"); got != "" {
-			p.Errorf("while the client is off, its NIC is the host's: %s", got)
-		}
-		must(p.T, "down", "passing")
-		isClean()
-
-		if out := must(p.T, "plan", file); !strings.Contains(out, "nodes start warm") {
-			p.Errorf("plan says\n%s", out)
-		}
-		took(p.T, "up", "--timeout", "20m", file)
-		p.isWhole(lab.Warm, "")
-		unplug(p.T, "server")
-		must(p.T, "down", "passing")
-		isClean()
+		t.Run("reset", func(t *testing.T) {
+			p := passingAgain{t, p.boots}
+			p.dirty()
+			took(t, "reset", "--timeout", "20m")
+			p.isWhole(lab.Reset, "")
+		})
+		t.Run("a NIC that went", func(t *testing.T) {
+			p := passingAgain{t, p.boots}
+			unplug(t, "client")
+			sh(t, virsh+"suspend labctl.passing.client") // as one that was restored
+			if s := status(t); s.State == lab.Whole {
+				t.Error("the lab is whole without a NIC of its client")
+			}
+			took(t, "up", "--timeout", "20m", file)
+			p.isWhole(lab.Cold, "client")
+		})
+		t.Run("a reset that is killed", func(t *testing.T) {
+			killed(t, `"phase":"starts","verb":"create","resource":"disk/client"`, "reset", "--events", "client")
+			if got := sh(t, "ls -d /sys/bus/pci/devices/"+whole+"/net/* 2>/dev/null || true"); got != "" {
+				t.Errorf("while the client is off, its NIC is the host's: %s", got)
+			}
+			must(t, "down", "passing")
+			isClean()
+		})
+		t.Run("warm", func(t *testing.T) {
+			p := passingAgain{t, p.boots}
+			if out := must(t, "plan", file); !strings.Contains(out, "nodes start warm") {
+				t.Errorf("plan says\n%s", out)
+			}
+			took(t, "up", "--timeout", "20m", file)
+			p.isWhole(lab.Warm, "")
+			unplug(t, "server")
+			must(t, "down", "passing")
+			isClean()
+		})
 	})
 }

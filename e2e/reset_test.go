@@ -238,7 +238,7 @@ func TestReset(t *testing.T) {
 			spoilt(t, a.kept())
 			const full = "mount -o remount,size=$(($(df --output=used -k /var/lib/labctl | tail -1) + 150000))k /var/lib/labctl"
 			r := finish(t, command(t, "up", a.file), func(said string) bool {
-				if !strings.Contains(said, "arm lab/again") { // the last before nodes are saved
+				if !strings.Contains(said, "its services answer") { // the last before nodes are saved
 					return false
 				}
 				sh(t, full) // there is room for one of two
