@@ -36,8 +36,8 @@ const (
 	captureSaid = captureDir + "/said"
 )
 
-// The room between the kernel and dumpcap (MiB): a slow node falls behind for a while.
-const captureBuffer = 64
+// CaptureBuffer is the room between the kernel and dumpcap (MiB): a slow node falls behind for a while.
+const CaptureBuffer = 64
 
 // How long dumpcap may take to begin, and to end (s).
 const captureTime = 60
@@ -78,7 +78,7 @@ echo $! >%[7]s
 until read -rd '' said <%[6]s; [[ $said = *File:* ]]; do
 	kill -0 $! 2>/dev/null && [ $SECONDS -lt %[8]d ] || { cat %[6]s >&2; exit 1; }
 	pause 0.05
-done`, captureDir, c.MAC, captureBuffer, options, captureFile, captureSaid, capturePID, captureTime))
+done`, captureDir, c.MAC, CaptureBuffer, options, captureFile, captureSaid, capturePID, captureTime))
 	if err != nil {
 		return fmt.Errorf("start the capture: %w", err)
 	}

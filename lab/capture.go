@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mami-project/labctl/domains"
+	"github.com/mami-project/labctl/flows"
 	"github.com/mami-project/labctl/host"
 	"github.com/mami-project/labctl/networks"
 	"github.com/mami-project/labctl/topology"
@@ -163,7 +164,7 @@ func captureScript(nic topology.NIC, w CaptureWanted, pidFile string) string {
 		fmt.Fprintf(&options, " -a duration:%d", int(w.Duration/time.Second))
 	}
 	return fmt.Sprintf(`for d in /sys/class/net/*; do read -r mac <"$d/address"; [ "$mac" = %[1]s ] && link=${d##*/}; done
-dumpcap -q -P -i "$link"%[3]s -w - & echo $! >%[2]s; wait $!; s=$?; rm %[2]s; exit $s`, nic.MAC, pidFile, options.String())
+dumpcap -q -P -B %[4]d -i "$link"%[3]s -w - & echo $! >%[2]s; wait $!; s=$?; rm %[2]s; exit $s`, nic.MAC, pidFile, options.String(), flows.CaptureBuffer)
 }
 
 // quote makes text one word of a shell.

@@ -81,12 +81,12 @@ func TestCaptureScript(t *testing.T) {
 	nic, _ := mustNode(t, loadDefault(t), "tshark").Capture()
 	plain := captureScript(nic, CaptureWanted{}, "/run/pid")
 	isShell(t, plain)
-	if !strings.HasSuffix(plain, `dumpcap -q -P -i "$link" -w - & echo $! >/run/pid; wait $!; s=$?; rm /run/pid; exit $s`) || !strings.Contains(plain, nic.MAC.String()) {
+	if !strings.HasSuffix(plain, `dumpcap -q -P -B 64 -i "$link" -w - & echo $! >/run/pid; wait $!; s=$?; rm /run/pid; exit $s`) || !strings.Contains(plain, nic.MAC.String()) {
 		t.Error(plain)
 	}
 	full := captureScript(nic, CaptureWanted{Filter: "host 'x'", Count: 3, Duration: 90 * time.Second}, "/run/pid")
 	isShell(t, full)
-	if !strings.HasSuffix(full, `dumpcap -q -P -i "$link" -f 'host '\''x'\''' -c 3 -a duration:90 -w - & echo $! >/run/pid; wait $!; s=$?; rm /run/pid; exit $s`) {
+	if !strings.HasSuffix(full, `dumpcap -q -P -B 64 -i "$link" -f 'host '\''x'\''' -c 3 -a duration:90 -w - & echo $! >/run/pid; wait $!; s=$?; rm /run/pid; exit $s`) {
 		t.Error(full)
 	}
 }
