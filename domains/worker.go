@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"libvirt.org/go/libvirtxml"
+
 	"github.com/mami-project/labctl/host"
 )
 
@@ -25,11 +27,12 @@ var worker string
 const workerChannel = "labctl.worker"
 
 // The most that a worker says at once (bytes), how long it may take for it, and how often one that is
-// started is looked at, which takes the guest's time.
+// started is looked at, which takes the guest's time, and after how many looks one that does not end is told to.
 const (
 	saysMost    = 4 << 20
 	workerTime  = 30 * time.Second
 	workerFails = time.Second
+	leftLooks   = 5
 )
 
 // Worker is the host's end of a node's worker, which is asked for one thing after another.
@@ -41,40 +44,66 @@ type Worker struct {
 }
 
 // StartWorker starts a worker in the machine, which waits to be asked: worker.pl says for what.
-// A node whose image has no Perl gets none, and nor does one whose machine has no port for it.
-func (m Machine) StartWorker(ctx context.Context) (bool, error) {
+// A node whose image has no Perl gets none (nil), and nor does one whose machine has no port for it.
+func (m Machine) StartWorker(ctx context.Context) (*Worker, error) {
 	a := m.agent()
-	path, err := a.workerPath()
-	if path == "" || err != nil {
-		return false, err
+	if there, err := a.freeWorkerPort(ctx); err != nil || !there {
+		return nil, err
 	}
 	pid, err := a.Start(ctx, nil, "perl", "-e", worker, workerChannel)
 	if isRefused(err) {
-		return false, nil
+		return nil, nil
 	}
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	w, err := a.Worker(ctx)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	defer func() { _ = w.Close() }()
 	asking, stop := context.WithCancelCause(ctx)
 	var watching sync.WaitGroup
 	watching.Go(func() { stop(a.ends(asking, pid)) })
 	_, err = w.Ask(asking, "random 00") // its answer is that it is there
 	stop(nil)
 	watching.Wait()
-	return err == nil, err
+	if err != nil {
+		_ = w.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
+// freeWorkerPort waits until no worker has the node's port open: not the one before, which takes its time to
+// end, and drops then what it was not asked for; nor one that a labctl left which was killed. It is false
+// where the machine has no port.
+func (a Agent) freeWorkerPort(ctx context.Context) (bool, error) {
+	for look := 1; ; look++ {
+		port, err := a.workerPort()
+		if port == nil || err != nil || port.Target.VirtIO.State != "connected" {
+			return port != nil, err
+		}
+		if look == leftLooks {
+			if err := a.endWorker(ctx); err != nil {
+				return true, err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return true, ctx.Err()
+		case <-time.After(watchEvery):
+		}
+	}
 }
 
 // Close hangs up.
 func (w *Worker) Close() error { return w.port.Close() }
 
 // EndWorker ends the machine's worker.
-func (m Machine) EndWorker(ctx context.Context) error {
-	w, err := m.agent().Worker(ctx)
+func (m Machine) EndWorker(ctx context.Context) error { return m.agent().endWorker(ctx) }
+
+func (a Agent) endWorker(ctx context.Context) error {
+	w, err := a.Worker(ctx)
 	if err != nil {
 		return err
 	}
@@ -99,34 +128,39 @@ func (a Agent) ends(ctx context.Context, pid int) error {
 
 // Worker connects with the node's worker.
 func (a Agent) Worker(ctx context.Context) (*Worker, error) {
-	path, err := a.workerPath()
+	port, err := a.workerPort()
 	if err != nil {
 		return nil, err
 	}
-	c, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if port == nil {
+		return nil, errNoWorkerPort
+	}
+	c, err := new(net.Dialer).DialContext(ctx, "unix", port.Source.UNIX.Path)
 	if err != nil {
 		return nil, fmt.Errorf("connect with the node's worker: %w", err)
 	}
 	return &Worker{port: c, answers: bufio.NewReader(c)}, nil
 }
 
-// workerPath is the socket of the port that the running machine has for its worker; "" where it has none.
-func (a Agent) workerPath() (string, error) {
+var errNoWorkerPort = errors.New("the node has no port for a worker")
+
+// workerPort is the port that the running machine has for its worker, a socket on the host; nil where it has none.
+func (a Agent) workerPort() (*libvirtxml.DomainChannel, error) {
 	d, err := a.On.LookupDomainByName(a.Node.Object)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer func() { _ = d.Free() }()
 	is, err := describe(d)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	for _, c := range is.Devices.Channels {
+	for i, c := range is.Devices.Channels {
 		if c.Target != nil && c.Target.VirtIO != nil && c.Target.VirtIO.Name == workerChannel && c.Source != nil && c.Source.UNIX != nil {
-			return c.Source.UNIX.Path, nil
+			return &is.Devices.Channels[i], nil
 		}
 	}
-	return "", nil
+	return nil, nil
 }
 
 // Ask has the worker do those things, and returns what it says of the last. It ends with ctx.

@@ -10,14 +10,14 @@
 #   take FILTER MAC…                take frames at the NICs with these addresses, those that the filter lets through: classic BPF, in hex
 #   taken                           says what was taken since it was last said: a line with the worker's process, then pcapng, in pieces
 #   send FROM TO PORT BYTES TEXT    send a UDP datagram of so many bytes from one IP address, in hex, to the other: TEXT, then spaces
-#   end                             it ends, as it does by itself a quarter of an hour after it was last asked
+#   end                             it ends, as it does by itself a quarter of an hour after it was started, or five minutes after it was to take frames
 #
 # Perl's modules would take longer to load than it takes: structures and numbers are those of x86_64.
 # Sources: clock_settime(2), ip(7), ipv6(7), packet(7), socket(7), linux/filter.h; draft-ietf-opsawg-pcapng.
 use strict;
 use warnings;
 
-my $waits = 900; # seconds: longer than a lab takes to boot
+my ($boots, $proves) = (900, 300); # seconds: how long others take to boot, and how long a proof takes
 my $ends;
 my ($clock_settime, $clock_gettime) = (227, 228);
 my $timespec = 'q2';
@@ -60,6 +60,7 @@ my %do = (
 	take => sub {
 		my $filter = pack 'H*', shift; # of struct sock_filter
 		my %link = map { line("$_/address") => line("$_/ifindex") } glob '/sys/class/net/*';
+		alarm $proves;
 		@nics = ();
 		for my $mac (@_) {
 			socket my $nic, $af_packet, $sock_raw, 0 or die "$!\n";
@@ -100,7 +101,7 @@ sub port {
 	die "no port has the name $wanted\n";
 }
 
-alarm $waits;
+alarm $boots;
 open my $port, '+<:raw', port(shift) or die "$!\n";
 my $asked = '';
 while (!$ends) {
@@ -109,7 +110,6 @@ while (!$ends) {
 		select undef, undef, undef, 0.02;
 	}
 	while ($asked =~ s/^(.*)\n//) {
-		alarm $waits;
 		my ($id, $verb, @words) = split ' ', $1;
 		my $says = eval { $do{$verb}->(@words) };
 		my $how = defined $says ? 'done' : 'failed';

@@ -4,13 +4,14 @@ package e2e
 
 import (
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/mami-project/labctl/host"
 	"github.com/mami-project/labctl/lab"
 )
 
-// capturesMayListenBefore: a proof takes those that were armed for it, once; those that
+// capturesMayListenBefore: in nodes without Perl, whose shells capture and send, a proof takes those that were armed for it, once; those that
 // nobody used disturb no other, and are ended by it.
 func capturesMayListenBefore(t *testing.T) {
 	h, err := host.Connect("", host.DefaultDir)
@@ -19,6 +20,10 @@ func capturesMayListenBefore(t *testing.T) {
 	b, err := lab.Open(h, "trafic")
 	fatal(t, err)
 	tell := timed(t)
+	for _, n := range nodes {
+		in(t, n, "mv /usr/bin/perl /root")
+		defer in(t, n, "mv /root/perl /usr/bin")
+	}
 
 	fatal(t, b.Arm(t.Context(), "0a1b", nil, tell))
 	fatal(t, b.Arm(t.Context(), "0a1b", nil, tell)) // anew
@@ -49,4 +54,35 @@ func captures(t *testing.T) string {
 		all.WriteString(in(t, n, "cd /run; ls | grep ^labctl-proof; pgrep -f ^labctl-proof || :"))
 	}
 	return all.String()
+}
+
+// workersOfProofsEnd: nodes' workers end with the proof, also where it is interrupted; one that a labctl left
+// which was killed does not stand in the way of the next.
+func workersOfProofsEnd(t *testing.T) {
+	ended := func() bool {
+		for _, n := range nodes {
+			if in(t, n, "grep -l ^perl$ /proc/[0-9]*/comm 2>/dev/null; :") != "" {
+				return false
+			}
+		}
+		return captures(t) == ""
+	}
+	ends := func(signal syscall.Signal) int {
+		cmd := command(t, "verify")
+		return finish(t, cmd, func(said string) bool {
+			return strings.Contains(said, "marked frames are sent") && cmd.Process.Signal(signal) == nil
+		}).code
+	}
+	must(t, "verify")
+	eventually(t, "the workers have ended", ended)
+	if code := ends(syscall.SIGINT); code != 130 {
+		t.Errorf("verify that was interrupted: exit %d", code)
+	}
+	eventually(t, "the workers have ended", ended)
+	ends(syscall.SIGKILL)
+	if ended() {
+		t.Error("a verify that was killed has ended the workers")
+	}
+	must(t, "verify")
+	eventually(t, "the workers have ended", ended)
 }

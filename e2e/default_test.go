@@ -49,6 +49,7 @@ func TestDefaultLab(t *testing.T) {
 			{"a second up does nothing", secondUpDoesNothing},
 			{"verify sees what is wrong", verifySeesWhatIsWrong},
 			{"captures may listen before", capturesMayListenBefore},
+			{"workers of proofs end", workersOfProofsEnd},
 			{"a lost node is made again", lostNodeIsMadeAgain},
 			{"a rebooted node comes back", rebootedNodeComesBack},
 			{"a changed file is refused", changedFileIsRefused},

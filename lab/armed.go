@@ -41,6 +41,10 @@ const (
 // Source: Wireshark, dumpcap.c, CAP_READ_TIMEOUT; packet(7), TPACKET_V3.
 const ringTime = 300 * time.Millisecond
 
+// disarmTime is how long nodes may take to end their captures: longer than it takes them, and not longer than who
+// interrupts a proof waits for one that hangs.
+const disarmTime = 2 * time.Second
+
 // Arm starts the captures that a proof needs in every node that looks, and waits until
 // they take frames: ProveArmed with the same prefix, four hexadecimal digits, is then
 // spared that. Captures of other proofs are ended. Where a worker waits,
@@ -179,9 +183,11 @@ func (p point) complete() bool {
 	return true
 }
 
-// disarm ends the captures and removes what is left of them, which nobody waits for where no worker does it:
-// that has nothing else to do, and ends.
+// disarm ends the captures, also where the proof was interrupted. Workers have nothing else to do, and end;
+// what removes other captures nobody waits for.
 func (e experiment) disarm(ctx context.Context, points []point) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), disarmTime)
+	defer cancel()
 	_ = atEach(ctx, points, func(ctx context.Context, p *point) error {
 		if w := e.workers[p.node.Name]; w != nil {
 			_, err := w.Ask(ctx, "end")

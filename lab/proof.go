@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -167,7 +168,10 @@ func (e *experiment) run(ctx context.Context, listens func(node string) bool, te
 	silent := slices.DeleteFunc(slices.Clone(looking), func(p point) bool { return listens(p.node.Name) })
 	if len(silent) > 0 {
 		tell.note("prove", resource, "captures start")
-		group.Go(func() error { return e.arm(began, silent) })
+		group.Go(func() error {
+			e.hire(began, silent)
+			return e.arm(began, silent)
+		})
 	}
 	if err := group.Wait(); err != nil {
 		return nil, err
@@ -206,6 +210,23 @@ func (e *experiment) connect(ctx context.Context, points []point, works func(nod
 		e.workers[p.node.Name] = w
 	}
 	return nil
+}
+
+// hire starts a worker in each of those nodes that has none and can have one; others are served by their agents.
+func (e *experiment) hire(ctx context.Context, points []point) {
+	var mu sync.Mutex
+	_ = atEach(ctx, points, func(ctx context.Context, p *point) error {
+		if e.workers[p.node.Name] != nil {
+			return nil
+		}
+		w, err := e.machine(p.node).StartWorker(ctx)
+		if w != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			e.workers[p.node.Name] = w
+		}
+		return err
+	})
 }
 
 func (e *experiment) hangUp() {

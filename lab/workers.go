@@ -20,13 +20,14 @@ type workers struct {
 
 // start starts a worker in a node that is ready. One that has none is the slower when it goes on.
 func (w *workers) start(ctx context.Context, m domains.Machine, tell Tell) {
-	started, err := m.StartWorker(ctx)
+	worker, err := m.StartWorker(ctx)
 	if err != nil && ctx.Err() == nil {
 		tell.warn(fmt.Sprintf("node %s has no worker: %v", m.Node.Name, err))
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if started {
+	if worker != nil {
+		_ = worker.Close()
 		w.nodes = append(w.nodes, m.Node.Name)
 		slices.Sort(w.nodes)
 	}
