@@ -163,7 +163,8 @@ func (a Agent) workerPort() (*libvirtxml.DomainChannel, error) {
 	return nil, nil
 }
 
-// Ask has the worker do those things, and returns what it says of the last. It ends with ctx.
+// Ask has the worker do those things, and returns what it says of the last. It ends with ctx; the worker
+// can be asked again then.
 func (w *Worker) Ask(ctx context.Context, things ...string) (says []byte, err error) {
 	if len(things) == 0 {
 		return nil, nil
@@ -171,7 +172,16 @@ func (w *Worker) Ask(ctx context.Context, things ...string) (says []byte, err er
 	if err := w.port.SetDeadline(time.Now().Add(workerTime)); err != nil {
 		return nil, err
 	}
-	defer context.AfterFunc(ctx, func() { _ = w.port.SetDeadline(time.Unix(1, 0)) })()
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		_ = w.port.SetDeadline(time.Unix(1, 0))
+	})
+	defer func() {
+		if !stop() {
+			<-ended // or it would end what is asked next
+		}
+	}()
 	var lines strings.Builder
 	first := w.asked
 	for _, thing := range things {
@@ -197,26 +207,38 @@ func (w *Worker) failed(ctx context.Context, thing string, err error) error {
 	return fmt.Errorf("the node's worker: %s: %w", verb, err)
 }
 
-// answer reads the answer to one thing.
+// answer reads the answer to one thing. Those before it are to what nobody waited for to the end.
 func (w *Worker) answer(id int) ([]byte, error) {
+	for {
+		got, how, says, err := w.next()
+		switch {
+		case err != nil:
+			return nil, err
+		case got < id:
+			continue
+		case got > id:
+			return nil, fmt.Errorf("it answered %d of %d", got, id)
+		case how != "done":
+			return nil, errors.New(host.Excerpt(says))
+		}
+		return says, nil
+	}
+}
+
+// next reads an answer.
+func (w *Worker) next() (id int, how string, says []byte, err error) {
 	line, err := w.answers.ReadSlice('\n')
 	if err != nil {
-		return nil, err
+		return 0, "", nil, err
 	}
-	var got, bytes int
-	var how string
-	if _, err := fmt.Sscanf(string(line), "%d %s %d\n", &got, &how, &bytes); err != nil || got != id || bytes < 0 {
-		return nil, fmt.Errorf("it answered %s", host.Excerpt(line))
+	var bytes int
+	if _, err := fmt.Sscanf(string(line), "%d %s %d\n", &id, &how, &bytes); err != nil || bytes < 0 {
+		return 0, "", nil, fmt.Errorf("it answered %s", host.Excerpt(line))
 	}
 	if bytes > saysMost {
-		return nil, fmt.Errorf("%w: %d bytes, of at most %d", errTooMuch, bytes, saysMost)
+		return 0, "", nil, fmt.Errorf("%w: %d bytes, of at most %d", errTooMuch, bytes, saysMost)
 	}
-	says := make([]byte, bytes)
-	if _, err := io.ReadFull(w.answers, says); err != nil {
-		return nil, err
-	}
-	if how != "done" {
-		return nil, errors.New(host.Excerpt(says))
-	}
-	return says, nil
+	says = make([]byte, bytes)
+	_, err = io.ReadFull(w.answers, says)
+	return id, how, says, err
 }

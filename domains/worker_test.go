@@ -83,7 +83,8 @@ func TestWorkerEnds(t *testing.T) {
 func TestWorkerLies(t *testing.T) {
 	for answer, want := range map[string]string{
 		"1 done 0\n":                      "",
-		"2 done 0\n":                      "it answered 2 done 0",
+		"2 done 0\n":                      "it answered 2 of 1",
+		"0 done 3\nxyz1 done 0\n":         "",
 		"1 done -1\n":                     "it answered",
 		"1 done 5000000\n":                "more than was asked for: 5000000 bytes, of at most 4194304",
 		"1 failed 5\n\x1b[2J\x07":         "?[2J",
@@ -124,4 +125,21 @@ func TestWorkerIsNotWaitedForLongerThanWanted(t *testing.T) {
 	if _, err := w.Ask(ctx, "random 00"); !errors.Is(err, cause) {
 		t.Errorf("%v, want %v", err, cause)
 	}
+}
+
+// A worker that nobody waited for is asked again, and its answer is not taken for that of before.
+func TestWorkerIsAskedAgain(t *testing.T) {
+	w, cmd := perl(t)
+	interrupted, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 200 {
+		if _, err := w.Ask(interrupted, "dance"); !errors.Is(err, context.Canceled) {
+			t.Fatalf("it was not interrupted: %v", err)
+		}
+		_, err := w.Ask(t.Context(), "random 00ff")
+		must(t, err)
+	}
+	_, err := w.Ask(t.Context(), "end")
+	must(t, err)
+	must(t, cmd.Wait())
 }
