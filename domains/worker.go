@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
@@ -40,7 +41,11 @@ const (
 type Worker struct {
 	port    net.Conn
 	answers *bufio.Reader
-	asked   int
+	asked   int // by number, from one that no other labctl began with: answers to that may still come
+}
+
+func newWorker(port net.Conn) *Worker {
+	return &Worker{port: port, answers: bufio.NewReader(port), asked: rand.IntN(1 << 30)}
 }
 
 // StartWorker starts a worker in the machine, which waits to be asked: worker.pl says for what.
@@ -139,7 +144,7 @@ func (a Agent) Worker(ctx context.Context) (*Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect with the node's worker: %w", err)
 	}
-	return &Worker{port: c, answers: bufio.NewReader(c)}, nil
+	return newWorker(c), nil
 }
 
 var errNoWorkerPort = errors.New("the node has no port for a worker")
@@ -183,6 +188,7 @@ func (w *Worker) Ask(ctx context.Context, things ...string) (says []byte, err er
 		}
 	}()
 	var lines strings.Builder
+	lines.WriteByte('\n') // behind what was not said to the end
 	first := w.asked
 	for _, thing := range things {
 		w.asked++
@@ -207,17 +213,15 @@ func (w *Worker) failed(ctx context.Context, thing string, err error) error {
 	return fmt.Errorf("the node's worker: %s: %w", verb, err)
 }
 
-// answer reads the answer to one thing. Those before it are to what nobody waited for to the end.
+// answer reads the answer to one thing. Others are to what nobody waited for to the end.
 func (w *Worker) answer(id int) ([]byte, error) {
 	for {
 		got, how, says, err := w.next()
 		switch {
 		case err != nil:
 			return nil, err
-		case got < id:
+		case got != id:
 			continue
-		case got > id:
-			return nil, fmt.Errorf("it answered %d of %d", got, id)
 		case how != "done":
 			return nil, errors.New(host.Excerpt(says))
 		}

@@ -110,6 +110,7 @@ while (!$ends) {
 		select undef, undef, undef, 0.02;
 	}
 	while ($asked =~ s/^(.*)\n//) {
+		next if $1 eq '';
 		my ($id, $verb, @words) = split ' ', $1;
 		my $says = eval { $do{$verb}->(@words) };
 		my $how = defined $says ? 'done' : 'failed';

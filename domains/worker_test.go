@@ -38,7 +38,7 @@ func perl(t *testing.T) (*Worker, *exec.Cmd) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	return &Worker{port: c, answers: bufio.NewReader(c)}, cmd
+	return newWorker(c), cmd
 }
 
 func TestWorkerSends(t *testing.T) {
@@ -73,7 +73,7 @@ func TestWorkerSends(t *testing.T) {
 func TestWorkerEnds(t *testing.T) {
 	w, cmd := perl(t)
 	_, err := w.Ask(t.Context(), "dance")
-	says(t, err, "the node's worker: dance: ")
+	says(t, err, "the node's worker: dance: Can't use an undefined value")
 	_, err = w.Ask(t.Context(), "random 00ff", "end")
 	must(t, err)
 	must(t, cmd.Wait())
@@ -83,7 +83,7 @@ func TestWorkerEnds(t *testing.T) {
 func TestWorkerLies(t *testing.T) {
 	for answer, want := range map[string]string{
 		"1 done 0\n":                      "",
-		"2 done 0\n":                      "it answered 2 of 1",
+		"2 done 0\n":                      "EOF",
 		"0 done 3\nxyz1 done 0\n":         "",
 		"1 done -1\n":                     "it answered",
 		"1 done 5000000\n":                "more than was asked for: 5000000 bytes, of at most 4194304",
@@ -94,7 +94,9 @@ func TestWorkerLies(t *testing.T) {
 	} {
 		ours, its := net.Pipe()
 		go func() {
-			_, _ = bufio.NewReader(its).ReadString('\n')
+			asked := bufio.NewReader(its)
+			_, _ = asked.ReadString('\n')
+			_, _ = asked.ReadString('\n')
 			_, _ = io.WriteString(its, answer)
 			_ = its.Close()
 		}()
@@ -139,7 +141,13 @@ func TestWorkerIsAskedAgain(t *testing.T) {
 		_, err := w.Ask(t.Context(), "random 00ff")
 		must(t, err)
 	}
-	_, err := w.Ask(t.Context(), "end")
+	// by another labctl, after one that was killed as it asked
+	_, err := io.WriteString(w.port, "1 dance\n2 random 00\n3 en")
+	must(t, err)
+	other := newWorker(w.port)
+	_, err = other.Ask(t.Context(), "random 00")
+	must(t, err)
+	_, err = other.Ask(t.Context(), "end")
 	must(t, err)
 	must(t, cmd.Wait())
 }

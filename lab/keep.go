@@ -48,7 +48,7 @@ var errNoneSaved = errors.New("no node can be saved")
 const leaveFree = 256 << 20
 
 // save writes the state of all nodes into a draft, all at once, and ends
-// their machines. What could not be saved runs on. Those nodes have a worker.
+// their machines. What could not be saved stands still. The nodes works have a worker.
 func (b *Build) save(ctx context.Context, inputs map[string]string, works []string, tell Tell) (kept.Draft, error) {
 	d, err := b.kept().Begin(b.Lab.Name, keyOf(inputs), inputs)
 	if err != nil {
@@ -65,7 +65,6 @@ func (b *Build) save(ctx context.Context, inputs map[string]string, works []stri
 		return images.CopyDisk(ctx, b.diskPath(m.Node), d.Disk(m.Node.Name))
 	})
 	b.State = d.State
-	b.endWorkers(ctx, func(node string) bool { return slices.Contains(works, node) && !d.Has(node) })
 	return d, err
 }
 
@@ -120,10 +119,12 @@ func (b *Build) saveAndGoOn(ctx context.Context, inputs map[string]string, works
 	if err != nil && ctx.Err() == nil {
 		failed = errors.Join(failed, err)
 		b.State = kept.State{}
+		works = nil
 		if err = b.off(); err == nil {
 			_, _, err = b.make(ctx, func() {}, tell, leave)
 		}
 	}
+	b.endWorkers(ctx, func(node string) bool { return slices.Contains(works, node) && !draft.Has(node) })
 	if failed != nil {
 		tell.warn(notKept + failed.Error())
 		drop(&draft, tell) // the disk may be full

@@ -47,6 +47,8 @@ func (b Build) endUnused(ctx context.Context) {
 
 // endWorkers ends the workers of those nodes. One that cannot be ended does it by itself.
 func (b Build) endWorkers(ctx context.Context, of func(node string) bool) {
+	ctx, cancel := context.WithTimeout(ctx, disarmTime)
+	defer cancel()
 	var group errgroup.Group
 	for _, m := range b.Machines() {
 		if of(m.Node.Name) {
