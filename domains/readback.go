@@ -107,8 +107,8 @@ const greetTime = 20 * time.Second
 
 // servicesAnswer reaches the node as a user will: ssh greets, InfluxDB pings. Where the
 // host has no way to the node, the node itself is asked to. Of one that goes on, which has done so
-// before, what takes an emulated processor long is not asked for anew: sshd starts two processes to
-// greet, and https computes keys.
+// before, the ports are open: sshd would start two processes to greet, and what an emulated processor
+// does for the first time takes it long.
 func servicesAnswer(ctx context.Context, m Machine) error {
 	address, ok := m.Node.ControlAddress()
 	if !ok {
@@ -122,11 +122,11 @@ func servicesAnswer(ctx context.Context, m Machine) error {
 		return m.servesItself(ctx, address)
 	}
 	at := netip.AddrPortFrom(address, sshPort)
-	answers := sshGreets
+	ssh, influx := sshGreets, pings(influxPings)
 	if goesOn(m) {
-		answers = listens
+		ssh, influx = listens, func(ctx context.Context, _ string, at netip.AddrPort, _ *tls.Config) bool { return listens(ctx, at) }
 	}
-	if err := until(ctx, func() (bool, error) { return answers(ctx, at), nil }); err != nil {
+	if err := until(ctx, func() (bool, error) { return ssh(ctx, at), nil }); err != nil {
 		return fmt.Errorf("ssh at %s: %w", address, err)
 	}
 	for _, s := range m.Node.Services {
@@ -134,10 +134,10 @@ func servicesAnswer(ctx context.Context, m Machine) error {
 			continue
 		}
 		at := netip.AddrPortFrom(address, InfluxPort)
-		if err := until(ctx, func() (bool, error) { return influxPings(ctx, "http", at, nil), nil }); err != nil {
+		if err := until(ctx, func() (bool, error) { return influx(ctx, "http", at, nil), nil }); err != nil {
 			return fmt.Errorf("InfluxDB at %s: %w", address, err)
 		}
-		if err := httpsAnswers(ctx, m, address); err != nil {
+		if err := httpsAnswers(ctx, m, address, influx); err != nil {
 			return err
 		}
 	}
@@ -169,7 +169,7 @@ func sshGreets(ctx context.Context, at netip.AddrPort) bool {
 
 // httpsAnswers reaches InfluxDB by https as one who trusts the lab's own authority, by
 // the node's name.
-func httpsAnswers(ctx context.Context, m Machine, address netip.Addr) error {
+func httpsAnswers(ctx context.Context, m Machine, address netip.Addr, answers pings) error {
 	if m.Trust == nil {
 		return nil
 	}
@@ -177,17 +177,16 @@ func httpsAnswers(ctx context.Context, m Machine, address netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	if goesOn(m) {
-		at := netip.AddrPortFrom(address, HTTPSPort)
-		return until(ctx, func() (bool, error) { return listens(ctx, at), nil })
-	}
 	by := &tls.Config{RootCAs: trusted, ServerName: m.Node.Name, MinVersion: tls.VersionTLS12}
 	at := netip.AddrPortFrom(address, HTTPSPort)
-	if err := until(ctx, func() (bool, error) { return influxPings(ctx, "https", at, by), nil }); err != nil {
+	if err := until(ctx, func() (bool, error) { return answers(ctx, "https", at, by), nil }); err != nil {
 		return fmt.Errorf("InfluxDB by https at %s: %w", address, err)
 	}
 	return nil
 }
+
+// pings is whether an InfluxDB answers there.
+type pings func(ctx context.Context, scheme string, at netip.AddrPort, by *tls.Config) bool
 
 // influxPings asks InfluxDB 1.x's /ping, which answers 204.
 func influxPings(ctx context.Context, scheme string, at netip.AddrPort, by *tls.Config) bool {

@@ -10,14 +10,14 @@
 #   take FILTER MAC…                take frames at the NICs with these addresses, those that the filter lets through: classic BPF, in hex
 #   taken                           says what was taken since it was last said: a line with the worker's process, then pcapng, in pieces
 #   send FROM TO PORT BYTES TEXT    send a UDP datagram of so many bytes from one IP address, in hex, to the other: TEXT, then spaces
-#   end                             it ends, as it does by itself a quarter of an hour after it was started, or five minutes after it was to take frames
+#   end                             it ends, as it does by itself a quarter of an hour after it was started, or five minutes after it last sent
 #
 # Perl's modules would take longer to load than it takes: structures and numbers are those of x86_64.
 # Sources: clock_settime(2), ip(7), ipv6(7), packet(7), socket(7), linux/filter.h; draft-ietf-opsawg-pcapng.
 use strict;
 use warnings;
 
-my ($boots, $proves) = (900, 300); # seconds: how long others take to boot, and how long a proof takes
+my ($boots, $proves) = (900, 300); # seconds: how long others take to boot, and how long a proof takes at the most
 my $ends;
 my ($clock_settime, $clock_gettime) = (227, 228);
 my $timespec = 'q2';
@@ -60,7 +60,6 @@ my %do = (
 	take => sub {
 		my $filter = pack 'H*', shift; # of struct sock_filter
 		my %link = map { line("$_/address") => line("$_/ifindex") } glob '/sys/class/net/*';
-		alarm $proves;
 		@nics = ();
 		for my $mac (@_) {
 			socket my $nic, $af_packet, $sock_raw, 0 or die "$!\n";
@@ -84,6 +83,7 @@ my %do = (
 		return substr $taken, 0, length $taken, '';
 	},
 	send => sub {
+		alarm $proves;
 		my ($from, $to, $port, $bytes, @text) = @_;
 		socket my $socket, length $to == 8 ? $af_inet : $af_inet6, $sock_dgram, 0 or die "$!\n";
 		bind $socket, at($from, 0) or die "from $from: $!\n";

@@ -47,17 +47,16 @@ const disarmTime = 2 * time.Second
 
 // Arm starts the captures that a proof needs in every node that looks, and waits until
 // they take frames: ProveArmed with the same prefix, four hexadecimal digits, is then
-// spared that. Captures of other proofs are ended. Where a worker waits,
-// as in the nodes works, it captures.
+// spared that. Captures of other proofs are ended. Those nodes are left
+// alone whose workers capture.
 func (b Build) Arm(ctx context.Context, prefix string, works []string, tell Tell) error {
 	e, err := b.newExperiment(prefix)
-	if err != nil || len(e.flows) == 0 {
+	if err != nil {
 		return err
 	}
-	points := e.points()
-	defer e.hangUp()
-	if err := e.connect(ctx, points, func(node string) bool { return slices.Contains(works, node) }); err != nil {
-		return err
+	points := slices.DeleteFunc(e.points(), func(p point) bool { return slices.Contains(works, p.node.Name) })
+	if len(points) == 0 {
+		return nil
 	}
 	return tell.work("arm", "lab/"+b.Lab.Name, func() error { return e.arm(ctx, points) })
 }

@@ -83,7 +83,7 @@ func (b *Build) bootAll(ctx context.Context, w way, limit int64, release func(),
 	var works workers
 	nodes, made, err := b.make(ctx, release, tell, func(ctx context.Context, m domains.Machine) {
 		if saves {
-			works.start(ctx, m, tell)
+			works.start(ctx, *b, m, prefixOf(w.inputs), tell)
 		}
 	})
 	if err != nil {

@@ -54,7 +54,7 @@ func (b *Build) save(ctx context.Context, inputs map[string]string, works []stri
 	if err != nil {
 		return d, err
 	}
-	d.Marks, d.Works = d.Key[:4], works
+	d.Marks, d.Works = prefixOf(inputs), works
 	if err := b.prepareNodes(ctx, d.Marks, works, tell); err != nil {
 		return d, err
 	}
@@ -68,8 +68,11 @@ func (b *Build) save(ctx context.Context, inputs map[string]string, works []stri
 	return d, err
 }
 
-// prepareNodes has captures listen and chronyd step in all nodes: what goes on from what is saved
-// then is proven the sooner.
+// prefixOf is how the marks begin that are looked for in nodes since they were saved.
+func prefixOf(inputs map[string]string) string { return keyOf(inputs)[:4] }
+
+// prepareNodes has captures listen in nodes that have no worker, and chronyd step in all: what goes on from
+// what is saved then is proven the sooner.
 func (b Build) prepareNodes(ctx context.Context, marks string, works []string, tell Tell) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return b.Arm(ctx, marks, works, tell) })

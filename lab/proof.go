@@ -155,7 +155,7 @@ func (e *experiment) run(ctx context.Context, listens func(node string) bool, te
 	resource := "lab/" + e.Lab.Name
 	looking := e.points()
 	defer e.hangUp()
-	if err := e.connect(ctx, looking, e.State.HasWorker); err != nil {
+	if err := e.connect(ctx, looking); err != nil {
 		return nil, err
 	}
 	defer e.disarm(ctx, looking)
@@ -197,10 +197,10 @@ func (e *experiment) run(ctx context.Context, listens func(node string) bool, te
 }
 
 // connect connects with the workers of nodes that have one.
-func (e *experiment) connect(ctx context.Context, points []point, works func(node string) bool) error {
+func (e *experiment) connect(ctx context.Context, points []point) error {
 	e.workers = map[string]*domains.Worker{}
 	for _, p := range points {
-		if !works(p.node.Name) {
+		if !e.State.HasWorker(p.node.Name) {
 			continue
 		}
 		w, err := e.agent(p.node).Worker(ctx)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mami-project/labctl/domains"
@@ -18,19 +19,44 @@ type workers struct {
 	nodes []string
 }
 
-// start starts a worker in a node that is ready. One that has none is the slower when it goes on.
-func (w *workers) start(ctx context.Context, m domains.Machine, tell Tell) {
+// start starts a worker in a node that is ready, and has it take frames whose marks begin like that. A
+// node that has none is the slower when it goes on.
+func (w *workers) start(ctx context.Context, b Build, m domains.Machine, marks string, tell Tell) {
 	worker, err := m.StartWorker(ctx)
+	if worker != nil {
+		if err = b.take(ctx, worker, m.Node.Name, marks); err != nil {
+			_, _ = worker.Ask(ctx, "end")
+		}
+		_ = worker.Close()
+	}
 	if err != nil && ctx.Err() == nil {
 		tell.warn(fmt.Sprintf("node %s has no worker: %v", m.Node.Name, err))
 	}
+	if worker == nil || err != nil {
+		return
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if worker != nil {
-		_ = worker.Close()
-		w.nodes = append(w.nodes, m.Node.Name)
-		slices.Sort(w.nodes)
+	w.nodes = append(w.nodes, m.Node.Name)
+	slices.Sort(w.nodes)
+}
+
+// take has a node's worker take the frames that a proof looks for there.
+func (b Build) take(ctx context.Context, w *domains.Worker, node, marks string) error {
+	e, err := b.newExperiment(marks)
+	if err != nil {
+		return err
 	}
+	program, err := bpf.Assemble(e.program())
+	if err != nil {
+		return err
+	}
+	for _, p := range e.points() {
+		if p.node.Name == node {
+			return w.Take(ctx, program, p.addresses())
+		}
+	}
+	return nil
 }
 
 // endUnused ends the workers that the proof had no use for, and did not end: of nodes that carry no
