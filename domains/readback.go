@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -106,9 +107,7 @@ const (
 const greetTime = 20 * time.Second
 
 // servicesAnswer reaches the node as a user will: ssh greets, InfluxDB pings. Where the
-// host has no way to the node, the node itself is asked to. Of one that goes on, which has done so
-// before, the ports are open: sshd would start two processes to greet, and what an emulated processor
-// does for the first time takes it long.
+// host has no way to the node, the node itself is asked to. Of one that goes on the ports are looked at.
 func servicesAnswer(ctx context.Context, m Machine) error {
 	address, ok := m.Node.ControlAddress()
 	if !ok {
@@ -121,12 +120,11 @@ func servicesAnswer(ctx context.Context, m Machine) error {
 	if !reached {
 		return m.servesItself(ctx, address)
 	}
-	at := netip.AddrPortFrom(address, sshPort)
-	ssh, influx := sshGreets, pings(influxPings)
 	if goesOn(m) {
-		ssh, influx = listens, func(ctx context.Context, _ string, at netip.AddrPort, _ *tls.Config) bool { return listens(ctx, at) }
+		return portsAreOpen(ctx, m, address)
 	}
-	if err := until(ctx, func() (bool, error) { return ssh(ctx, at), nil }); err != nil {
+	at := netip.AddrPortFrom(address, sshPort)
+	if err := until(ctx, func() (bool, error) { return sshGreets(ctx, at), nil }); err != nil {
 		return fmt.Errorf("ssh at %s: %w", address, err)
 	}
 	for _, s := range m.Node.Services {
@@ -134,11 +132,30 @@ func servicesAnswer(ctx context.Context, m Machine) error {
 			continue
 		}
 		at := netip.AddrPortFrom(address, InfluxPort)
-		if err := until(ctx, func() (bool, error) { return influx(ctx, "http", at, nil), nil }); err != nil {
+		if err := until(ctx, func() (bool, error) { return influxPings(ctx, "http", at, nil), nil }); err != nil {
 			return fmt.Errorf("InfluxDB at %s: %w", address, err)
 		}
-		if err := httpsAnswers(ctx, m, address, influx); err != nil {
+		if err := httpsAnswers(ctx, m, address); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// portsAreOpen looks at the same services of a machine that goes on, which have answered before it was saved:
+// sshd would start two processes to greet, and what an emulated processor does for the first time takes it long.
+func portsAreOpen(ctx context.Context, m Machine, address netip.Addr) error {
+	ports := []uint16{sshPort}
+	if slices.Contains(m.Node.Services, topology.ServiceInfluxDB) {
+		ports = append(ports, InfluxPort)
+		if m.Trust != nil {
+			ports = append(ports, HTTPSPort)
+		}
+	}
+	for _, port := range ports {
+		at := netip.AddrPortFrom(address, port)
+		if err := until(ctx, func() (bool, error) { return listens(ctx, at), nil }); err != nil {
+			return fmt.Errorf("nothing listens at %s: %w", at, err)
 		}
 	}
 	return nil
@@ -169,7 +186,7 @@ func sshGreets(ctx context.Context, at netip.AddrPort) bool {
 
 // httpsAnswers reaches InfluxDB by https as one who trusts the lab's own authority, by
 // the node's name.
-func httpsAnswers(ctx context.Context, m Machine, address netip.Addr, answers pings) error {
+func httpsAnswers(ctx context.Context, m Machine, address netip.Addr) error {
 	if m.Trust == nil {
 		return nil
 	}
@@ -179,14 +196,11 @@ func httpsAnswers(ctx context.Context, m Machine, address netip.Addr, answers pi
 	}
 	by := &tls.Config{RootCAs: trusted, ServerName: m.Node.Name, MinVersion: tls.VersionTLS12}
 	at := netip.AddrPortFrom(address, HTTPSPort)
-	if err := until(ctx, func() (bool, error) { return answers(ctx, "https", at, by), nil }); err != nil {
+	if err := until(ctx, func() (bool, error) { return influxPings(ctx, "https", at, by), nil }); err != nil {
 		return fmt.Errorf("InfluxDB by https at %s: %w", address, err)
 	}
 	return nil
 }
-
-// pings is whether an InfluxDB answers there.
-type pings func(ctx context.Context, scheme string, at netip.AddrPort, by *tls.Config) bool
 
 // influxPings asks InfluxDB 1.x's /ping, which answers 204.
 func influxPings(ctx context.Context, scheme string, at netip.AddrPort, by *tls.Config) bool {

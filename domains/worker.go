@@ -52,7 +52,8 @@ func newWorker(port net.Conn) *Worker {
 // A node whose image has no Perl gets none (nil), and nor does one whose machine has no port for it.
 func (m Machine) StartWorker(ctx context.Context) (*Worker, error) {
 	a := m.agent()
-	if there, err := a.freeWorkerPort(ctx); err != nil || !there {
+	port, err := a.freeWorkerPort(ctx)
+	if port == nil || err != nil {
 		return nil, err
 	}
 	pid, err := a.Start(ctx, nil, "perl", "-e", worker, workerChannel)
@@ -62,7 +63,7 @@ func (m Machine) StartWorker(ctx context.Context) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := a.Worker(ctx)
+	w, err := dialWorker(ctx, port)
 	if err != nil {
 		return nil, err
 	}
@@ -80,22 +81,22 @@ func (m Machine) StartWorker(ctx context.Context) (*Worker, error) {
 }
 
 // freeWorkerPort waits until no worker has the node's port open: not the one before, which takes its time to
-// end, and drops then what it was not asked for; nor one that a labctl left which was killed. It is false
+// end, and drops then what it was not asked for; nor one that a labctl left which was killed. It is nil
 // where the machine has no port.
-func (a Agent) freeWorkerPort(ctx context.Context) (bool, error) {
+func (a Agent) freeWorkerPort(ctx context.Context) (*libvirtxml.DomainChannel, error) {
 	for look := 1; ; look++ {
 		port, err := a.workerPort()
 		if port == nil || err != nil || port.Target.VirtIO.State != "connected" {
-			return port != nil, err
+			return port, err
 		}
 		if look == leftLooks {
 			if err := a.endWorker(ctx); err != nil {
-				return true, err
+				return nil, err
 			}
 		}
 		select {
 		case <-ctx.Done():
-			return true, ctx.Err()
+			return nil, ctx.Err()
 		case <-time.After(watchEvery):
 		}
 	}
@@ -140,6 +141,10 @@ func (a Agent) Worker(ctx context.Context) (*Worker, error) {
 	if port == nil {
 		return nil, errNoWorkerPort
 	}
+	return dialWorker(ctx, port)
+}
+
+func dialWorker(ctx context.Context, port *libvirtxml.DomainChannel) (*Worker, error) {
 	c, err := new(net.Dialer).DialContext(ctx, "unix", port.Source.UNIX.Path)
 	if err != nil {
 		return nil, fmt.Errorf("connect with the node's worker: %w", err)
