@@ -11,8 +11,8 @@ import (
 	"github.com/mami-project/labctl/lab"
 )
 
-// capturesMayListenBefore: in nodes without Perl, whose shells capture and send, a proof takes those that were armed for it, once; those that
-// nobody used disturb no other, and are ended by it.
+// capturesMayListenBefore: in nodes without Perl, whose shells send, a proof takes the captures that were armed
+// for it, once; those that nobody used disturb no other, and are ended by it.
 func capturesMayListenBefore(t *testing.T) {
 	h, err := host.Connect("", host.DefaultDir)
 	fatal(t, err)

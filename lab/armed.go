@@ -63,13 +63,9 @@ func (b Build) Arm(ctx context.Context, prefix string, works []string, tell Tell
 
 // arm starts the captures.
 func (e experiment) arm(ctx context.Context, points []point) error {
-	program, err := bpf.Assemble(e.program())
-	if err != nil {
-		return err
-	}
-	err = atEach(ctx, points, func(ctx context.Context, p *point) error {
+	err := atEach(ctx, points, func(ctx context.Context, p *point) error {
 		if w := e.workers[p.node.Name]; w != nil {
-			return w.Take(ctx, program, p.addresses())
+			return e.take(ctx, w, *p)
 		}
 		a := e.agent(p.node)
 		pid, err := a.Start(ctx, nil, "/bin/bash", "-c", e.listen(*p))
@@ -84,13 +80,17 @@ func (e experiment) arm(ctx context.Context, points []point) error {
 	return nil
 }
 
-// addresses are those of the point's NICs.
-func (p point) addresses() []net.HardwareAddr {
-	var all []net.HardwareAddr
-	for _, nic := range p.node.NICs {
-		all = append(all, nic.MAC)
+// take has a node's worker take frames at all NICs of a point, and forget those of before.
+func (e experiment) take(ctx context.Context, w *domains.Worker, p point) error {
+	program, err := bpf.Assemble(e.program())
+	if err != nil {
+		return err
 	}
-	return all
+	var nics []net.HardwareAddr
+	for _, nic := range p.node.NICs {
+		nics = append(nics, nic.MAC)
+	}
+	return w.Take(ctx, program, nics)
 }
 
 // listens waits until the capture of that process takes frames at all NICs of a point,

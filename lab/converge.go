@@ -81,11 +81,11 @@ func (b *Build) bootAll(ctx context.Context, w way, limit int64, release func(),
 		}
 	}
 	var works workers
-	nodes, made, err := b.make(ctx, release, tell, func(ctx context.Context, m domains.Machine) {
-		if saves {
-			works.start(ctx, *b, m, prefixOf(w.inputs), tell)
-		}
-	})
+	then := leave
+	if saves {
+		then = func(ctx context.Context, m domains.Machine) { works.start(ctx, *b, m, prefixOf(w.inputs), tell) }
+	}
+	nodes, made, err := b.make(ctx, release, tell, then)
 	if err != nil {
 		return Proof{}, made, err
 	}

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sync"
 
-	"golang.org/x/net/bpf"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mami-project/labctl/domains"
@@ -24,7 +23,7 @@ type workers struct {
 func (w *workers) start(ctx context.Context, b Build, m domains.Machine, marks string, tell Tell) {
 	worker, err := m.StartWorker(ctx)
 	if worker != nil {
-		if err = b.take(ctx, worker, m.Node.Name, marks); err != nil {
+		if err = b.lookFor(ctx, worker, m.Node.Name, marks); err != nil {
 			_, _ = worker.Ask(ctx, "end")
 		}
 		_ = worker.Close()
@@ -41,19 +40,15 @@ func (w *workers) start(ctx context.Context, b Build, m domains.Machine, marks s
 	slices.Sort(w.nodes)
 }
 
-// take has a node's worker take the frames that a proof looks for there.
-func (b Build) take(ctx context.Context, w *domains.Worker, node, marks string) error {
+// lookFor has a node's worker take the frames that a proof looks for there.
+func (b Build) lookFor(ctx context.Context, w *domains.Worker, node, marks string) error {
 	e, err := b.newExperiment(marks)
-	if err != nil {
-		return err
-	}
-	program, err := bpf.Assemble(e.program())
 	if err != nil {
 		return err
 	}
 	for _, p := range e.points() {
 		if p.node.Name == node {
-			return w.Take(ctx, program, p.addresses())
+			return e.take(ctx, w, p)
 		}
 	}
 	return nil
