@@ -26,6 +26,11 @@ type Boot struct {
 // to more than the guest's own memory.
 const translationCacheMiB = 64
 
+// propertyByProperty is what libvirt calls it that QEMU tells which of a processor's features it lacks. Where it does,
+// libvirt asks for each of some 400 properties of the processor before a machine runs, and QEMU reads its monitor
+// byte by byte: of 270 ms in which a machine starts that takes 190. Where it does not, libvirt asks once.
+const propertyByProperty = "cpu-unavailable-features"
+
 // agentChannel is the name under which QEMU's guest agent is found.
 const agentChannel = "org.qemu.guest_agent.0"
 
@@ -73,6 +78,9 @@ func compute(n topology.Node, b Boot, d *libvirtxml.Domain) {
 	}
 	d.Features.TCG = &libvirtxml.DomainFeatureTCG{
 		TBCache: &libvirtxml.DomainFeatureTCGTBCache{Unit: "MiB", Size: translationCacheMiB},
+	}
+	d.QEMUCapabilities = &libvirtxml.DomainQEMUCapabilities{
+		Del: []libvirtxml.DomainQEMUCapabilitiesEntry{{Name: propertyByProperty}},
 	}
 }
 
