@@ -56,7 +56,7 @@ func (m Machine) StartWorker(ctx context.Context) (*Worker, error) {
 	if port == nil || err != nil {
 		return nil, err
 	}
-	pid, err := a.Start(ctx, nil, "perl", "-e", worker, workerChannel)
+	pid, err := a.Start(ctx, []byte(worker), "perl", "-", workerChannel)
 	if isRefused(err) {
 		return nil, nil
 	}

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// perl is a real worker, whose port is a socket.
-func perl(t *testing.T) (*Worker, *exec.Cmd) {
+// perl is a real worker, whose port is a socket. In what it is something is replaced by something else, in pairs.
+func perl(t *testing.T, replaced ...string) (*Worker, *exec.Cmd) {
 	t.Helper()
 	const open = "open my $port, '+<:raw', port(shift)"
 	if strings.Count(worker, open) != 1 {
@@ -27,7 +27,7 @@ func perl(t *testing.T) (*Worker, *exec.Cmd) {
 	must(t, err)
 	ours, its := os.NewFile(uintptr(ends[0]), "ours"), os.NewFile(uintptr(ends[1]), "its")
 	defer func() { _, _ = ours.Close(), its.Close() }()
-	cmd := exec.CommandContext(t.Context(), "perl", "-e", strings.Replace(worker, open, "open my $port, '+<&=', 3", 1))
+	cmd := exec.CommandContext(t.Context(), "perl", "-Mstrict", "-Mwarnings=FATAL,all", "-e", strings.NewReplacer(append(replaced, open, "open my $port, '+<&=', 3")...).Replace(worker))
 	cmd.ExtraFiles = []*os.File{its}
 	cmd.Stderr = os.Stderr
 	must(t, cmd.Start())
@@ -73,7 +73,7 @@ func TestWorkerSends(t *testing.T) {
 func TestWorkerEnds(t *testing.T) {
 	w, cmd := perl(t)
 	_, err := w.Ask(t.Context(), "dance")
-	says(t, err, "the node's worker: dance: Can't use an undefined value")
+	says(t, err, "the node's worker: dance: it does not know how")
 	_, err = w.Ask(t.Context(), "random 00ff", "end")
 	must(t, err)
 	must(t, cmd.Wait())

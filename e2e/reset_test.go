@@ -135,6 +135,15 @@ func TestReset(t *testing.T) {
 		if works := sh(t, "tr -d ' \n' <"+a.kept()+"/state.json | grep -o '\"works\":[^]]*'"); works != `"works":["one","two"` {
 			t.Errorf("workers wait in %s", works)
 		}
+		for node := range boots {
+			started := func(command string) string { // by the agent; what looks for it is none
+				return in(t, node, `journalctl -q -t qemu-ga | grep -c 'called: "[`+command[:1]+"]"+command[1:]+"'; :")
+			}
+			eventually(t, "the start of the worker is in the journal", func() bool { return started("perl") == "1" })
+			if n := started("chronyc"); n != "0" {
+				t.Errorf("node %s, whose worker asks chronyd, started chronyc %s times", node, n)
+			}
+		}
 		if sh(t, "find "+filepath.Dir(a.kept())+" -type f ! -perm 600 -o -type d ! -perm 700") != "" {
 			t.Error("others can read what is kept")
 		}

@@ -77,6 +77,7 @@ func (b Build) prepareNodes(ctx context.Context, marks string, works []string, t
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return b.Arm(ctx, marks, works, tell) })
 	for _, m := range b.Machines() {
+		m.Works = slices.Contains(works, m.Node.Name)
 		group.Go(func() error { return m.LetClockStep(ctx) })
 	}
 	return group.Wait()
