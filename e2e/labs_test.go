@@ -263,7 +263,10 @@ func TestBrokenImage(t *testing.T) {
 			t.Run(c.name, func(t *testing.T) {
 				restore()
 				sh(t, c.breaks)
-				fails(t, 1, []string{"corrupt", c.says, "labctl image build debian-slim"}, "--dir", dir, "up", file)
+				r := fails(t, 1, []string{"corrupt", c.says, "labctl image build debian-slim"}, "--dir", dir, "up", file)
+				if strings.Contains(r.err, "machine/") {
+					t.Error("a machine ran from it")
+				}
 				after(t)
 				fails(t, 1, []string{"corrupt", c.says}, "--dir", dir, "image", "verify")
 			})

@@ -139,7 +139,7 @@ func TestReset(t *testing.T) {
 			started := func(command string) string { // by the agent; what looks for it is none
 				return in(t, node, `journalctl -q -t qemu-ga | grep -c 'called: "[`+command[:1]+"]"+command[1:]+"'; :")
 			}
-			eventually(t, "the start of the worker is in the journal", func() bool { return started("perl") == "1" })
+			eventually(t, "the start of the worker is in the journal", func() bool { return started("perl") != "0" })
 			if n := started("chronyc"); n != "0" {
 				t.Errorf("node %s, whose worker asks chronyd, started chronyc %s times", node, n)
 			}

@@ -164,10 +164,8 @@ func ImportBase(ctx context.Context, dir, file string, from io.Reader, tell Tell
 	return base, err
 }
 
-// verifyBases reads the bases of the disks that the plan makes, whole, and
-// compares them with what was built. It refuses sizes that disks cannot have.
-func (b *Build) verifyBases(ctx context.Context, p Plan, tell Tell) error {
-	done := map[string]bool{}
+// fit refuses sizes that the disks which the plan makes cannot have.
+func fit(p Plan) error {
 	for _, s := range p.Steps() {
 		d, ok := s.Resource.(images.Disk)
 		if !ok {
@@ -176,7 +174,17 @@ func (b *Build) verifyBases(ctx context.Context, p Plan, tell Tell) error {
 		if err := d.Fits(); err != nil {
 			return fmt.Errorf("%s: %w", d, err)
 		}
-		if done[d.Base.Dir] {
+	}
+	return nil
+}
+
+// verifyBases reads the bases of the disks that the plan makes, whole, and
+// compares them with what was built.
+func verifyBases(ctx context.Context, p Plan, tell Tell) error {
+	done := map[string]bool{}
+	for _, s := range p.Steps() {
+		d, ok := s.Resource.(images.Disk)
+		if !ok || done[d.Base.Dir] {
 			continue
 		}
 		done[d.Base.Dir] = true

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -14,7 +15,7 @@ import (
 )
 
 // converge makes what is missing, starts what is off, and proves the lab. The bases are
-// released once disks stand on them.
+// released once the disks that nodes boot from stand on them.
 func (b *Build) converge(ctx context.Context, w Wanted, release func(), tell Tell) (Proof, [][]Removable, error) {
 	release = sync.OnceFunc(release)
 	defer release()
@@ -25,9 +26,15 @@ func (b *Build) converge(ctx context.Context, w Wanted, release func(), tell Tel
 	if b.Accel == topology.AccelTCG && b.Lab.Accel == topology.AccelAuto {
 		tell.warn(slowWarning(b.On))
 	}
-	if err := b.verifyBases(ctx, p, tell); err != nil {
+	if err := fit(p); err != nil {
 		return Proof{}, nil, err
 	}
+	reading, stop := context.WithCancel(ctx)
+	from := sources{begin(func() error { return verifyBases(reading, p, tell) }), release}
+	defer func() {
+		stop()
+		_ = from.verified()
+	}()
 	made, err := p.begin().Apply(ctx, tell)
 	if err != nil {
 		return Proof{}, made, err
@@ -40,7 +47,7 @@ func (b *Build) converge(ctx context.Context, w Wanted, release func(), tell Tel
 		tell.Note("the nodes boot: " + way.why)
 	}
 	if b.State.Key != "" {
-		proof, more, err := b.goOn(ctx, release, tell)
+		proof, more, err := b.goOn(ctx, from, tell)
 		if err == nil || ctx.Err() != nil {
 			return proof, append(made, more...), err
 		}
@@ -50,16 +57,17 @@ func (b *Build) converge(ctx context.Context, w Wanted, release func(), tell Tel
 			return Proof{}, append(made, more...), err
 		}
 	}
-	proof, more, err := b.bootAll(ctx, way, w.StateLimit, release, tell)
+	proof, more, err := b.bootAll(ctx, way, w.StateLimit, from, tell)
 	return proof, append(made, more...), err
 }
 
 // goOn starts all nodes from the ready state, and proves the lab.
-func (b *Build) goOn(ctx context.Context, release func(), tell Tell) (Proof, [][]Removable, error) {
-	if err := b.checkState(tell); err != nil {
-		return Proof{}, nil, err
-	}
-	_, made, err := b.make(ctx, release, tell, leave)
+func (b *Build) goOn(ctx context.Context, bases sources, tell Tell) (Proof, [][]Removable, error) {
+	state := begin(func() error { return b.checkState(tell) })
+	defer func() { _ = state() }()
+	both := func() error { return cmp.Or(state(), bases.verified()) }
+	held := func() {} // bases are, since the nodes may have to boot
+	_, made, err := b.make(ctx, sources{both, held}, tell, leave)
 	if err != nil {
 		return Proof{}, made, err
 	}
@@ -72,7 +80,7 @@ func (b *Build) goOn(ctx context.Context, release func(), tell Tell) (Proof, [][
 
 // bootAll boots the nodes that do not run, and proves the lab. Where all of them are new, what
 // they are then is saved and gone on from: it is kept once it is proven.
-func (b *Build) bootAll(ctx context.Context, w way, limit int64, release func(), tell Tell) (Proof, [][]Removable, error) {
+func (b *Build) bootAll(ctx context.Context, w way, limit int64, from sources, tell Tell) (Proof, [][]Removable, error) {
 	saves := false
 	if w.fresh {
 		var err error
@@ -85,7 +93,7 @@ func (b *Build) bootAll(ctx context.Context, w way, limit int64, release func(),
 	if saves {
 		then = func(ctx context.Context, m domains.Machine) { works.start(ctx, *b, m, prefixOf(w.inputs), tell) }
 	}
-	nodes, made, err := b.make(ctx, release, tell, then)
+	nodes, made, err := b.make(ctx, from, tell, then)
 	if err != nil {
 		return Proof{}, made, err
 	}
@@ -119,9 +127,9 @@ func (b *Build) bootAll(ctx context.Context, w way, limit int64, release func(),
 	return proof, made, err
 }
 
-// make makes all but impairments, and waits until the nodes are ready; then is done with each
+// make makes all but impairments from their sources, and waits until the nodes are ready; then is done with each
 // that is. It returns the nodes that it started.
-func (b *Build) make(ctx context.Context, release func(), tell Tell, then func(context.Context, domains.Machine)) (nodes []string, made [][]Removable, err error) {
+func (b *Build) make(ctx context.Context, from sources, tell Tell, then func(context.Context, domains.Machine)) (nodes []string, made [][]Removable, err error) {
 	stages, _ := b.parts()
 	p, err := PlanUp(ctx, stages)
 	if err != nil {
@@ -132,8 +140,16 @@ func (b *Build) make(ctx context.Context, release func(), tell Tell, then func(c
 			nodes = append(nodes, m.Node.Name)
 		}
 	}
-	made, err = p.Apply(ctx, tell)
-	release()
+	disks, machines := p.parted()
+	made, err = disks.Apply(ctx, tell)
+	if unfit := from.checked(); unfit != nil && ctx.Err() == nil {
+		err = unfit // why disks could not be made, too
+	}
+	if err != nil {
+		return nodes, made, err
+	}
+	more, err := machines.Apply(ctx, tell)
+	made = append(made, more...)
 	if err != nil {
 		return nodes, made, err
 	}

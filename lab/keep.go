@@ -119,13 +119,13 @@ func (b *Build) saveAndGoOn(ctx context.Context, inputs map[string]string, works
 	if ctx.Err() != nil {
 		return draft, false, context.Cause(ctx)
 	}
-	_, _, err := b.make(ctx, func() {}, tell, leave)
+	_, _, err := b.make(ctx, sources{}, tell, leave)
 	if err != nil && ctx.Err() == nil {
 		failed = errors.Join(failed, err)
 		b.State = kept.State{}
 		works = nil
 		if err = b.off(); err == nil {
-			_, _, err = b.make(ctx, func() {}, tell, leave)
+			_, _, err = b.make(ctx, sources{}, tell, leave)
 		}
 	}
 	b.endWorkers(ctx, func(node string) bool { return slices.Contains(works, node) && !draft.Has(node) })

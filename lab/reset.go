@@ -110,7 +110,7 @@ func (b *Build) reset(ctx context.Context, nodes []topology.Node, boot bool, tel
 
 // back starts what reset has stopped, and proves the lab.
 func (b *Build) back(ctx context.Context, tell Tell) (Proof, error) {
-	if _, _, err := b.make(ctx, func() {}, tell, leave); err != nil {
+	if _, _, err := b.make(ctx, sources{}, tell, leave); err != nil {
 		return Proof{}, err
 	}
 	proof, err := b.proveGoneOn(ctx, tell)
