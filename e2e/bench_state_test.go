@@ -18,7 +18,8 @@ import (
 )
 
 // BenchmarkStates times a lab of so many nodes from nothing, back to its ready state and
-// from that state, beside the restoring of the same files by hand.
+// from that state, and until nothing of it is left, beside the same machines restored from the same
+// files, and ended, by hand.
 func BenchmarkStates(b *testing.B) {
 	b.Setenv(stateLimit, "100GiB")
 	for _, nodes := range []int{2, 4, 8, 16} {
@@ -39,13 +40,17 @@ func BenchmarkStates(b *testing.B) {
 				reset := labctlRun(b, "reset", "--events")
 				f.add("reset-s", mostReset, reset.took().Seconds())
 				f.add("reset-proof-s", "", reset.proof().Seconds())
-				bare := restored(b, name)
+				destroyed, bare := byHand(b, name)
 				f.add("virsh-restore-s", "", bare.Seconds())
 				f.add("reset/virsh-restore", "", reset.took().Seconds()/bare.Seconds())
-				f.add("down-s", "", labctlRun(b, "down").took().Seconds())
+				down := labctlRun(b, "down")
+				f.add("down-s", "", down.took().Seconds())
+				f.add("virsh-destroy-s", "", destroyed.Seconds())
+				f.add("down/virsh-destroy", "", down.took().Seconds()/destroyed.Seconds())
 				warm := labctlRun(b, "up", "--events", file)
 				f.add("warm-s", most, warm.took().Seconds())
 				f.add("warm-proof-s", "", warm.proof().Seconds())
+				f.add("warm/virsh-restore", "", warm.took().Seconds()/bare.Seconds())
 				f.add("warm/cold", "", warm.took().Seconds()/cold.took().Seconds())
 				labctlRun(b, "down")
 			}
@@ -69,9 +74,9 @@ func labOf(name string, nodes int) string {
 	return text.String()
 }
 
-// restored is how long it takes until the agents of all machines of a lab that is up
-// answer, which are restored by hand, all at once, from the files that labctl kept.
-func restored(b *testing.B, name string) time.Duration {
+// byHand is how long it takes to end all machines of a lab that is up, and then until their agents
+// answer when they are restored from the files that labctl kept, by hand and all at once.
+func byHand(b *testing.B, name string) (destroyed, restored time.Duration) {
 	b.Helper()
 	h, err := host.Connect("", host.DefaultDir)
 	if err != nil {
@@ -82,6 +87,15 @@ func restored(b *testing.B, name string) time.Duration {
 	if err != nil {
 		b.Fatal(err)
 	}
+	start := time.Now()
+	var group errgroup.Group
+	for _, n := range build.Lab.Nodes {
+		group.Go(func() error { return exec.Command("virsh", "-q", "destroy", n.Object).Run() })
+	}
+	if err := group.Wait(); err != nil {
+		b.Fatal(err)
+	}
+	destroyed = time.Since(start)
 	var saved []string
 	for _, n := range build.Lab.Nodes {
 		found, err := filepath.Glob(filepath.Join(h.KeptDir(), name, "*", n.Name+".memory"))
@@ -89,10 +103,9 @@ func restored(b *testing.B, name string) time.Duration {
 			b.Fatalf("%q, %v", found, err)
 		}
 		saved = append(saved, found[0])
-		bash(b, fmt.Sprintf("virsh -q destroy %[1]s; cp %[2]s %[3]s", n.Object, strings.TrimSuffix(found[0], ".memory")+".qcow2", filepath.Join(h.LabDir(name), n.Name+".qcow2")))
+		bash(b, fmt.Sprintf("cp %s %s", strings.TrimSuffix(found[0], ".memory")+".qcow2", filepath.Join(h.LabDir(name), n.Name+".qcow2")))
 	}
-	start := time.Now()
-	var group errgroup.Group
+	start = time.Now()
 	for i, n := range build.Lab.Nodes {
 		group.Go(func() error {
 			if out, err := exec.Command("virsh", "-q", "restore", "--running", saved[i]).CombinedOutput(); err != nil {
@@ -105,5 +118,5 @@ func restored(b *testing.B, name string) time.Duration {
 	if err := group.Wait(); err != nil {
 		b.Fatal(err)
 	}
-	return time.Since(start)
+	return destroyed, time.Since(start)
 }

@@ -63,7 +63,7 @@ func (b *Build) converge(ctx context.Context, w Wanted, release func(), tell Tel
 
 // goOn starts all nodes from the ready state, and proves the lab.
 func (b *Build) goOn(ctx context.Context, bases sources, tell Tell) (Proof, [][]Removable, error) {
-	state := begin(func() error { return b.checkState(tell) })
+	state := begin(func() error { return b.checkState(ctx, tell) })
 	defer func() { _ = state() }()
 	both := func() error { return cmp.Or(state(), bases.verified()) }
 	held := func() {} // bases are, since the nodes may have to boot
@@ -107,7 +107,7 @@ func (b *Build) bootAll(ctx context.Context, w way, limit int64, from sources, t
 	}
 	var sums errgroup.Group // a proof waits more than it works
 	if whole {
-		sums.Go(draft.Sum)
+		sums.Go(func() error { return draft.Sum(ctx) })
 	}
 	proof, more, err := b.proveAndImpair(ctx, tell)
 	summed := sums.Wait()

@@ -1,6 +1,8 @@
 package lab
 
 import (
+	"context"
+	"errors"
 	"maps"
 	"os"
 	"slices"
@@ -10,6 +12,7 @@ import (
 	"github.com/mami-project/labctl/domains"
 	"github.com/mami-project/labctl/host"
 	"github.com/mami-project/labctl/images"
+	"github.com/mami-project/labctl/lab/kept"
 	"github.com/mami-project/labctl/topology"
 )
 
@@ -128,6 +131,36 @@ func TestGoingBack(t *testing.T) {
 	}
 }
 
+// keepOne keeps a state of a lab's that is of one node, with so much memory (bytes).
+func keepOne(t *testing.T, b Build, lab, node string, memory int) kept.State {
+	t.Helper()
+	d, err := b.kept().Begin(lab, "k", nil)
+	must(t, err)
+	must(t, os.WriteFile(d.Memory(node), make([]byte, memory), 0o600))
+	must(t, os.WriteFile(d.Disk(node), nil, 0o600))
+	d.Saved(node)
+	must(t, d.Sum(t.Context()))
+	state, err := d.Keep()
+	must(t, err)
+	return state
+}
+
+// Who interrupts the reading of a ready state is not told that it is spoilt, nor do nodes boot then.
+func TestGoesBackIsInterrupted(t *testing.T) {
+	b := configuredBy(t, images.ConfigureDisk)
+	node := b.Lab.Nodes[0]
+	b.Made.Start = &Start{State: keepOne(t, b, b.Lab.Name, node.Name, 5).Key}
+	must(t, b.goesBack(t.Context(), []topology.Node{node}, false, deaf))
+	interrupted := errors.New("interrupted")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(interrupted)
+	for _, boot := range []bool{false, true} {
+		if err := b.goesBack(ctx, []topology.Node{node}, boot, deaf); !errors.Is(err, interrupted) || errors.As(err, new(NotKept)) {
+			t.Errorf("boot %v: %v", boot, err)
+		}
+	}
+}
+
 // What is kept of labs that are on the host stays, and what another labctl works on.
 func TestPruneStates(t *testing.T) {
 	b := configuredBy(t, images.ConfigureDisk)
@@ -135,14 +168,7 @@ func TestPruneStates(t *testing.T) {
 	must(t, err)
 	defer held()
 	for _, name := range []string{b.Lab.Name, "busy", "gone"} {
-		d, err := b.kept().Begin(name, "k", nil)
-		must(t, err)
-		must(t, os.WriteFile(d.Memory("n"), []byte("12345"), 0o600))
-		must(t, os.WriteFile(d.Disk("n"), nil, 0o600))
-		d.Saved("n")
-		must(t, d.Sum())
-		_, err = d.Keep()
-		must(t, err)
+		keepOne(t, b, name, "n", 5)
 	}
 	removed, err := PruneStates(t.Context(), b.On.Dir)
 	must(t, err)
@@ -161,15 +187,7 @@ func TestMakeRoom(t *testing.T) {
 	b := configuredBy(t, images.ConfigureDisk)
 	must(t, os.MkdirAll(b.On.LabDir("up"), 0o711))
 	for _, name := range []string{"up", "old", "young", b.Lab.Name} {
-		d, err := b.kept().Begin(name, "k", nil)
-		must(t, err)
-		must(t, os.WriteFile(d.Memory("n"), make([]byte, 1<<20), 0o600))
-		must(t, os.WriteFile(d.Disk("n"), nil, 0o600))
-		d.Saved("n")
-		must(t, d.Sum())
-		state, err := d.Keep()
-		must(t, err)
-		if name == b.Lab.Name {
+		if state := keepOne(t, b, name, "n", 1<<20); name == b.Lab.Name {
 			b.State = state
 		}
 	}

@@ -77,7 +77,7 @@ func (b Build) goingBack(w ResetWanted) ([]topology.Node, error) {
 
 func (b *Build) reset(ctx context.Context, nodes []topology.Node, boot bool, tell Tell) (Proof, error) {
 	b.From = b.Tag.From
-	if err := b.goesBack(nodes, boot, tell); err != nil {
+	if err := b.goesBack(ctx, nodes, boot, tell); err != nil {
 		return Proof{}, err
 	}
 	release, err := b.openBases(ctx, tell)
@@ -131,11 +131,14 @@ func (b *Build) back(ctx context.Context, tell Tell) (Proof, error) {
 }
 
 // goesBack opens the state of those nodes, and refuses where it is not kept, unless they are to boot.
-func (b *Build) goesBack(nodes []topology.Node, boot bool, tell Tell) error {
+func (b *Build) goesBack(ctx context.Context, nodes []topology.Node, boot bool, tell Tell) error {
 	state, err := b.stateOf()
 	if err == nil {
 		b.State = state.Only(nodeNames(nodes))
-		err = b.checkState(tell)
+		err = b.checkState(ctx, tell)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	if err != nil {
 		b.State = kept.State{}

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -134,12 +135,12 @@ func (b Build) PlannedStart(p Plan) (how, why string, err error) {
 
 // checkState reads the state that is to be gone on from, whole: one that is not as it was
 // written is not used.
-func (b *Build) checkState(tell Tell) error {
+func (b *Build) checkState(ctx context.Context, tell Tell) error {
 	return tell.work("verify", "state/"+b.Lab.Name, func() error {
 		var group errgroup.Group
 		for _, n := range b.Lab.Nodes {
 			if b.State.Has(n.Name) {
-				group.Go(func() error { return b.State.Check(n.Name) })
+				group.Go(func() error { return b.State.Check(ctx, n.Name) })
 			}
 		}
 		return group.Wait()

@@ -1,6 +1,7 @@
 package kept
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -42,14 +43,14 @@ func (d Draft) Saved(node string) {
 	}
 }
 
-// Sum notes the sums of all files, which are not written to any more.
-func (d *Draft) Sum() error {
+// Sum notes the sums of all files, which are not written to any more, unless ctx ends before.
+func (d *Draft) Sum(ctx context.Context) error {
 	var mu sync.Mutex
 	sums := map[string]Sum{} // those of before may be read meanwhile
 	var group errgroup.Group
 	for name := range d.Files {
 		group.Go(func() error {
-			got, err := sum(filepath.Join(d.Dir, name))
+			got, err := sum(ctx, filepath.Join(d.Dir, name))
 			mu.Lock()
 			defer mu.Unlock()
 			sums[name] = got

@@ -4,6 +4,7 @@
 package kept
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -160,14 +161,17 @@ func read(dir string) (State, error) {
 	return state, nil
 }
 
-// Check reads the files of a node and compares them with what was written.
-func (s State) Check(node string) error {
+// Check reads the files of a node, or until ctx ends, and compares them with what was written.
+func (s State) Check(ctx context.Context, node string) error {
 	for _, path := range []string{s.Memory(node), s.Disk(node)} {
 		want, ok := s.Files[filepath.Base(path)]
 		if !ok {
 			return Corrupt{path, errors.New("the state does not list it")}
 		}
-		got, err := sum(path)
+		got, err := sum(ctx, path)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err != nil {
 			return Corrupt{path, err}
 		}
@@ -178,19 +182,30 @@ func (s State) Check(node string) error {
 	return nil
 }
 
-func sum(path string) (Sum, error) {
+// sum reads a whole file, or until ctx ends.
+func sum(ctx context.Context, path string) (Sum, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return Sum{}, err
 	}
 	defer func() { _ = f.Close() }()
 	h := crc32.New(crc32.MakeTable(crc32.Castagnoli))
-	n, err := io.CopyBuffer(h, onlyReader{f}, make([]byte, 1<<20))
+	n, err := io.CopyBuffer(h, until{ctx, f}, make([]byte, 1<<20))
 	return Sum{n, h.Sum32()}, err
 }
 
-// onlyReader hides what would let the copy take another way than its buffer.
-type onlyReader struct{ io.Reader }
+// until reads until ctx ends. It hides what would let a copy take another way than its buffer.
+type until struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (u until) Read(p []byte) (int, error) {
+	if u.ctx.Err() != nil {
+		return 0, context.Cause(u.ctx)
+	}
+	return u.Reader.Read(p)
+}
 
 // Only is the state as far as it is of those nodes.
 func (s State) Only(nodes []string) State {

@@ -1,6 +1,7 @@
 package kept
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -41,7 +42,7 @@ func draft(t *testing.T, s Store, lab, key string) Draft {
 func keep(t *testing.T, s Store, lab, key string) State {
 	t.Helper()
 	d := draft(t, s, lab, key)
-	must(t, d.Sum())
+	must(t, d.Sum(t.Context()))
 	state, err := d.Keep()
 	must(t, err)
 	must(t, d.Drop()) // which is nothing any more
@@ -54,7 +55,7 @@ func TestKeep(t *testing.T) {
 	if _, err := s.Find("demo", "k1", inputs); !errors.As(err, new(None)) {
 		t.Errorf("a state that is not kept yet is found: %v", err)
 	}
-	must(t, d.Sum())
+	must(t, d.Sum(t.Context()))
 	kept, err := d.Keep()
 	must(t, err)
 	found, err := s.Find("demo", "k1", inputs)
@@ -63,7 +64,7 @@ func TestKeep(t *testing.T) {
 		t.Errorf("%+v", found)
 	}
 	for _, node := range []string{"one", "two"} {
-		must(t, found.Check(node))
+		must(t, found.Check(t.Context(), node))
 	}
 	if n := found.Bytes(); n != int64(len("memory of onedisk of one")*2) {
 		t.Errorf("%d bytes", n)
@@ -126,8 +127,8 @@ func TestCorrupt(t *testing.T) {
 			found, err := s.Find("demo", "k1", inputs)
 			if test.finds {
 				must(t, err)
-				err = found.Check("one")
-				must(t, found.Check("two"))
+				err = found.Check(t.Context(), "one")
+				must(t, found.Check(t.Context(), "two"))
 			}
 			if !errors.As(err, new(Corrupt)) || !strings.Contains(err.Error(), "not as it was written") {
 				t.Errorf("%v", err)
@@ -136,9 +137,24 @@ func TestCorrupt(t *testing.T) {
 	}
 }
 
+// Who interrupts the reading is not told that a file is spoilt.
+func TestReadingIsInterrupted(t *testing.T) {
+	s := Store{t.TempDir()}
+	interrupted := errors.New("interrupted")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(interrupted)
+	if err := keep(t, s, "demo", "k1").Check(ctx, "one"); !errors.Is(err, interrupted) || errors.As(err, new(Corrupt)) {
+		t.Error(err)
+	}
+	d := draft(t, s, "demo", "k2")
+	if err := d.Sum(ctx); !errors.Is(err, interrupted) {
+		t.Error(err)
+	}
+}
+
 func TestUnlistedNode(t *testing.T) {
 	s := Store{t.TempDir()}
-	if err := keep(t, s, "demo", "k1").Check("three"); !errors.As(err, new(Corrupt)) {
+	if err := keep(t, s, "demo", "k1").Check(t.Context(), "three"); !errors.As(err, new(Corrupt)) {
 		t.Error(err)
 	}
 }
