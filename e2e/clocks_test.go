@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -124,20 +125,25 @@ func saysTheSame(t *testing.T, b lab.Build, node string) {
 
 func offset(t *testing.T, b lab.Build, node string) labflows.Offset {
 	t.Helper()
-	for _, o := range b.Clocks(t.Context()) {
-		if o.Node == node && o.Failed == "" {
-			return o
-		}
-	}
-	t.Fatalf("%s's clock is not known", node)
-	return labflows.Offset{}
+	all := known(t, b)
+	return all[slices.IndexFunc(all, func(o labflows.Offset) bool { return o.Node == node })]
+}
+
+// known are the offsets once each is measured: a clock may be stepped or slewed while it is read.
+func known(t *testing.T, b lab.Build) (all []labflows.Offset) {
+	t.Helper()
+	eventually(t, "each clock is known", func() bool {
+		all = b.Clocks(t.Context())
+		return !slices.ContainsFunc(all, func(o labflows.Offset) bool { return o.Failed != "" })
+	})
+	return all
 }
 
 // chronyAgrees compares the distance of a node from the first with what its chronyd
 // says of it, which is right but for its own root delay and dispersion.
 func chronyAgrees(t *testing.T, b lab.Build, i int) {
 	t.Helper()
-	all := b.Clocks(t.Context())
+	all := known(t, b)
 	one, other := all[0], all[i]
 	// Reference ID, its name, stratum, ref time, system time (of NTP's), last offset, RMS, frequency, residual, skew, root delay, dispersion
 	words := strings.Split(in(t, other.Node, "chronyc -c -n tracking"), ",")

@@ -218,8 +218,9 @@ func TestFaultsUnderUp(t *testing.T) {
 			after(t)
 		})
 		t.Run("no memory for a machine", func(t *testing.T) {
-			sh(t, "prlimit --pid $(cat /run/libvirtd.pid) --as=600000000:")
-			fails(t, 1, []string{"create machine/", "annot allocate memory"}, "up", file)
+			sh(t, "prlimit --pid $(cat /run/libvirtd.pid) --as=1500000000:")
+			big := write(t, "big.yaml", strings.ReplaceAll(faultLab, "memory: 256MiB", "memory: 2GiB")) // libvirtd itself has enough
+			fails(t, 1, []string{"create machine/", "annot allocate memory"}, "up", big)
 			sh(t, "prlimit --pid $(cat /run/libvirtd.pid) --as=unlimited:")
 			after(t)
 		})
