@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/mami-project/labctl/host"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,7 +23,7 @@ func CopyDisk(ctx context.Context, from, to string) error {
 		return err
 	}
 	if err = unix.IoctlFileClone(int(w.Fd()), int(r.Fd())); err != nil {
-		_, err = io.Copy(w, interruptible{ctx, r})
+		_, err = io.Copy(w, host.Until(ctx, r))
 	}
 	return errors.Join(err, w.Close())
 }

@@ -190,21 +190,8 @@ func sum(ctx context.Context, path string) (Sum, error) {
 	}
 	defer func() { _ = f.Close() }()
 	h := crc32.New(crc32.MakeTable(crc32.Castagnoli))
-	n, err := io.CopyBuffer(h, until{ctx, f}, make([]byte, 1<<20))
+	n, err := io.CopyBuffer(h, host.Until(ctx, f), make([]byte, 1<<20))
 	return Sum{n, h.Sum32()}, err
-}
-
-// until reads until ctx ends. It hides what would let a copy take another way than its buffer.
-type until struct {
-	ctx context.Context
-	io.Reader
-}
-
-func (u until) Read(p []byte) (int, error) {
-	if u.ctx.Err() != nil {
-		return 0, context.Cause(u.ctx)
-	}
-	return u.Reader.Read(p)
 }
 
 // Only is the state as far as it is of those nodes.
