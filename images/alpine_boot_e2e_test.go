@@ -63,11 +63,7 @@ func TestAlpineNodesBoot(t *testing.T) {
 	mc.prints("cd /root && ls -d go/bin go/src share", "go/bin\ngo/src\nshare")
 	mc.prints("cut -d: -f1 /root/.profile | head -n 1", "PATH=$(go env GOPATH)/bin")
 
-	mc.sh("echo kept >/root/kept; sync; reboot")
-	mc.wait("it restarts", func() bool {
-		text, err := os.ReadFile(mc.serial)
-		return err == nil && strings.Contains(string(text), "reboot: Restarting system")
-	})
+	mc.restart("echo kept >/root/kept; sync; reboot")
 	mc.readyOpenRC()
 	looksRightOnAlpine(mc, l, client)
 	mc.prints("cat /root/kept", "kept")

@@ -4,7 +4,6 @@ package images
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -51,11 +50,7 @@ func TestNodesBoot(t *testing.T) {
 		"No ED25519 host key is known for unknown and you have requested strict checking.\r\nHost key verification failed.")
 	mc.prints("HOME=/root ssh -o BatchMode=yes tshark hostname >/dev/null 2>&1 || echo refused", "refused")
 
-	mc.sh("echo kept >/root/kept; systemctl --no-block reboot")
-	mc.wait("it restarts", func() bool {
-		text, err := os.ReadFile(mc.serial)
-		return err == nil && strings.Contains(string(text), "reboot: Restarting system")
-	})
+	mc.restart("echo kept >/root/kept; systemctl reboot")
 	mc.ready()
 	looksRight(mc, l, client)
 	mc.prints("cat /root/kept", "kept")

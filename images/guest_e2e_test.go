@@ -203,6 +203,20 @@ func (m *guestMachine) sh(script string) string {
 	return strings.TrimSpace(string(out))
 }
 
+// restart has a node boot again from inside. What the script prints is not waited for: the agent may be
+// ended before it tells.
+func (m *guestMachine) restart(script string) {
+	m.t.Helper()
+	args := map[string]any{"path": "/bin/sh", "arg": []string{"-c", script}}
+	if err := json.NewEncoder(m.agent).Encode(map[string]any{"execute": "guest-exec", "arguments": args}); err != nil {
+		m.t.Fatal(err)
+	}
+	m.wait("it restarts", func() bool {
+		text, err := os.ReadFile(m.serial)
+		return err == nil && strings.Contains(string(text), "reboot: Restarting system")
+	})
+}
+
 // ready waits until the node is up and says what is wrong with it.
 func (m *guestMachine) ready() {
 	m.t.Helper()
