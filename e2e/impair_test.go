@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -160,11 +161,26 @@ func setIsMeasured(t *testing.T) {
 	}
 }
 
-// nodesFeelIt: a round trip takes what both directions hold a frame for.
+// nodesFeelIt: a round trip takes what both directions hold a frame for, and iperf3 gets no more through than they let.
 func nodesFeelIt(t *testing.T) {
+	listens(t, "server")
+	defer in(t, "server", "pkill -x iperf3")
 	rtt, err := strconv.ParseFloat(in(t, "client", `ping -q -c 12 -i 0.2 server.far | grep -o 'mdev = [0-9.]*' | cut -d' ' -f3`), 64)
 	if err != nil || rtt < 85 || rtt > 1000 {
 		t.Errorf("the shortest round trip took %g ms, and both directions 100, %v", rtt, err)
+	}
+	for direction, most := range map[string]float64{"": 1e6, "--reverse": 8.5} { // Mbit/s: the one loses packets, the other has a rate
+		before := forwarded(t, "mid")
+		got := in(t, "client", "iperf3 -c server.far -t 4 -f m "+direction)
+		passed := forwarded(t, "mid") - before
+		rate := regexp.MustCompile(`([0-9.]+) Mbits/sec +receiver`).FindStringSubmatch(got)
+		if rate == nil || passed < 20 {
+			t.Errorf("the node between forwarded %d packets of\n%s", passed, got)
+			continue
+		}
+		if through, err := strconv.ParseFloat(rate[1], 64); err != nil || through == 0 || through > most {
+			t.Errorf("iperf3 %s got %g Mbit/s through, %v:\n%s", direction, through, err, got)
+		}
 	}
 	c := impairment(t, "wire", "a->b").Measured.Nodes
 	if c == nil || c.Received <= 0 || c.Received > 5 {
@@ -242,4 +258,19 @@ func impairmentsGo(t *testing.T) {
 	if out := must(t, "verify"); !strings.Contains(out, "each seen exactly once") {
 		t.Errorf("verify says %s", out)
 	}
+}
+
+// TestImpairmentThatTheKernelLacks: it is refused by name before anything is made, where the kernel lacks it.
+func TestImpairmentThatTheKernelLacks(t *testing.T) {
+	hosttest.Private(t, func(t *testing.T) {
+		isClean := clean(t)
+		file := write(t, "lab.yaml", strings.Replace(impairedLab, "b->a: {rate: 20mbit, queue: 64KiB}", "b->a: {delay: 20ms}", 1))
+		if trySh(t, "ip link add probe type veth && tc qdisc add dev probe root netem delay 1ms; made=$?; ip link del probe; exit $made") {
+			must(t, "plan", file)
+			return
+		}
+		fails(t, 4, []string{"the kernel gives no netem", "modprobe sch_netem"}, "plan", file)
+		fails(t, 4, []string{"the kernel gives no netem", "modprobe sch_netem"}, "up", file)
+		isClean()
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 
@@ -186,10 +187,25 @@ func (b Build) Preflight(ctx context.Context, p Plan) error {
 	if err := host.Preflight(ctx, b.On, needs); err != nil && !errors.As(err, &unfits) {
 		return err
 	}
-	if unfits = append(b.publishedElsewhere(marks), unfits...); len(unfits) > 0 {
+	lacks, err := b.lacks(p)
+	if err != nil {
+		return err
+	}
+	if unfits = slices.Concat(b.publishedElsewhere(marks), unfits, lacks); len(unfits) > 0 {
 		return unfits
 	}
 	return nil
+}
+
+// lacks is what the kernel does not have of what the plan's impairments take. It is tried, which takes root.
+func (b Build) lacks(p Plan) (host.Unfits, error) {
+	if b.On.Fake() || os.Geteuid() != 0 || !slices.ContainsFunc(p.Steps(), func(s Step) bool {
+		_, impairs := s.Resource.(Impairment)
+		return impairs
+	}) {
+		return nil, nil
+	}
+	return networks.Lacks(b.Lab)
 }
 
 // needs are what is wanted of the host for the plan's steps.

@@ -35,13 +35,21 @@ func TestKernel(t *testing.T) {
 		}
 		// what an impairment takes is there, or wrong where it is asked for
 		kinds := map[string]string{"netem": "sch_netem", "tbf": "sch_tbf", "pie": "sch_pie"}
-		c := Kernel(impaired(topology.UnderWire, topology.Impair{Rate: 1e6, Delay: time.Second, Queue: 1 << 16, AQM: topology.AQMPIE}))
+		l = impaired(topology.UnderWire, topology.Impair{Rate: 1e6, Delay: time.Second, Queue: 1 << 16, AQM: topology.AQMPIE})
+		c := Kernel(l)
+		lacks, err := Lacks(l)
+		if err != nil {
+			t.Error(err)
+		}
 		for kind, module := range kinds {
 			told := slices.ContainsFunc(c.Findings, func(f host.Finding) bool {
 				return f.Wrong && strings.Contains(f.What, kind) && strings.Contains(f.Fix, "modprobe "+module)
 			})
 			if has := slices.Contains(strings.Split(c.Found, ", "), kind); has == told {
 				t.Errorf("%s is there: %v; told as missing: %v: %+v", kind, has, told, c)
+			}
+			if lacking := slices.ContainsFunc(lacks, func(u host.Unfit) bool { return strings.Contains(u.Fix, "modprobe "+module) }); lacking != told {
+				t.Errorf("%s told as missing: %v; lacking: %v", kind, told, lacks)
 			}
 		}
 		if has := slices.Contains(strings.Split(c.Found, ", "), "tbf"); !has {

@@ -55,13 +55,33 @@ const (
 // in a network namespace that vanishes with the thread it is made on. A module that
 // the kernel can load it loads for the probe, as it would for a lab: nothing else stays.
 func Kernel(l topology.Lab) host.Check {
-	c := host.Check{Name: "kernel"}
-	done := make(chan error)
-	go func() { done <- aside(func() error { return probeAll(&c, l) }) }()
-	if err := <-done; err != nil {
+	c, err := probeAside(l, probes)
+	if err != nil {
 		return host.Unseen(c.Name, err)
 	}
 	return c
+}
+
+// Lacks is what the kernel does not have of what the lab's impairments take on this host, tried as Kernel does.
+func Lacks(l topology.Lab) (host.Unfits, error) {
+	shapes := slices.DeleteFunc(slices.Clone(probes), func(p probe) bool { return p.name != "veth" && p.why != whyShape })
+	c, err := probeAside(l, shapes)
+	if err != nil {
+		return nil, err
+	}
+	var lacks host.Unfits
+	for _, f := range c.Findings {
+		lacks = append(lacks, f.Unfit)
+	}
+	return lacks, nil
+}
+
+func probeAside(l topology.Lab, probes []probe) (host.Check, error) {
+	c := host.Check{Name: "kernel"}
+	done := make(chan error)
+	go func() { done <- aside(func() error { return probeAll(&c, l, probes) }) }()
+	err := <-done
+	return c, err
 }
 
 // aside runs do in a network namespace of its own, on a thread that ends with the goroutine.
@@ -80,7 +100,7 @@ func aside(do func() error) error {
 	return do()
 }
 
-func probeAll(c *host.Check, l topology.Lab) error {
+func probeAll(c *host.Check, l topology.Lab, probes []probe) error {
 	has := []string{kernelRelease()}
 	made := probed{lab: l}
 	for _, p := range probes {
