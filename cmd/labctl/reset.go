@@ -23,6 +23,10 @@ var resetCommand = &cli.Command{
 }
 
 func runReset(c *cli.Context) error {
+	nodes, err := arguments(c, 0, -1)
+	if err != nil {
+		return err
+	}
 	b, err := openLab(c)
 	if err != nil {
 		return err
@@ -31,7 +35,7 @@ func runReset(c *cli.Context) error {
 	var proof lab.Proof
 	err = working(c, func(tell lab.Tell) (err error) {
 		proof, err = b.ResetNodes(c.Context, lab.ResetWanted{
-			Nodes: c.Args().Slice(), Keep: c.StringSlice("keep"), Boot: c.Bool("boot"), Timeout: c.Duration("timeout"),
+			Nodes: nodes, Keep: c.StringSlice("keep"), Boot: c.Bool("boot"), Timeout: c.Duration("timeout"),
 		}, tell)
 		return err
 	})
