@@ -108,32 +108,40 @@ func seesQEMU(ctx context.Context, h *Host, _ Needs) Check {
 			return Unseen(c.Name, err)
 		}
 		c.Found = Version(v) + ", "
-		c.offersMachines(h)
-		if v < withFUSEExport {
-			c.Fault(fmt.Sprintf("QEMU %s has no FUSE export, which came with %s", Version(v), Version(withFUSEExport)), whyExport, fixOld)
-		}
+		c.offersMachines(h.GetDomainCapabilities("", "x86_64", "pc", "qemu", 0))
+		c.oldQEMU(v)
 	}
 	help, err := run(ctx, "qemu-storage-daemon", "--help")
+	c.exportsDisks(help, err, h.there("dev/fuse"))
+	return c
+}
+
+func (c *Check) oldQEMU(v uint32) {
+	if v < withFUSEExport {
+		c.Fault(fmt.Sprintf("QEMU %s has no FUSE export, which came with %s", Version(v), Version(withFUSEExport)), whyExport, fixOld)
+	}
+}
+
+// exportsDisks judges what qemu-storage-daemon says of itself.
+func (c *Check) exportsDisks(help string, err error, fuse bool) {
 	switch {
 	case err != nil:
 		c.Fault("qemu-storage-daemon does not run: "+err.Error(), whyExport, "apt-get install qemu-system-common qemu-utils")
 	case !strings.Contains(help, "fuse"):
 		c.Fault("this qemu-storage-daemon was built without FUSE export", whyExport, "install a QEMU that has it: apt-get install qemu-system-common (Fedora: dnf install qemu-img)")
-	case !h.there("dev/fuse"):
+	case !fuse:
 		c.Fault("there is no /dev/fuse", whyExport, "modprobe fuse")
 	default:
 		c.Found += "exports disks by FUSE"
 	}
-	return c
 }
 
 const whyExport = "a node's names, addresses and keys are written through it into its disk before the first boot"
 
-// offersMachines asks libvirt for machines as labs have them, with a channel for the
-// guest agent. Whether KVM runs them is a check of its own.
-func (c *Check) offersMachines(h *Host) {
+// offersMachines judges libvirt's answer to whether it has machines as labs have them, with
+// a channel for the guest agent. Whether KVM runs them is a check of its own.
+func (c *Check) offersMachines(text string, err error) {
 	const fix = "apt-get install qemu-system-x86 (Fedora: dnf install qemu-kvm), then systemctl restart libvirtd"
-	text, err := h.GetDomainCapabilities("", "x86_64", "pc", "qemu", 0)
 	if err != nil {
 		c.Fault("libvirt offers no x86_64 machine of type pc: "+err.Error(), "every node is one", fix)
 		return

@@ -210,6 +210,35 @@ func TestOldLibvirt(t *testing.T) {
 	}
 }
 
+func TestWhatQEMULacks(t *testing.T) {
+	capabilities := func(channel string) string {
+		return "<domainCapabilities><devices><channel supported='" + channel + "'/></devices></domainCapabilities>"
+	}
+	failed := errors.New("failed")
+	for name, test := range map[string]struct {
+		look             func(*Check)
+		state, says, fix string
+	}{
+		"machines":                 {func(c *Check) { c.offersMachines(capabilities("yes"), nil) }, OK, "", ""},
+		"a libvirt that says less": {func(c *Check) { c.offersMachines("<domainCapabilities/>", nil) }, OK, "", ""},
+		"no machine":               {func(c *Check) { c.offersMachines("", failed) }, Wrong, "no x86_64 machine of type pc: failed", "install qemu-system-x86"},
+		"another language":         {func(c *Check) { c.offersMachines("{}", nil) }, Wrong, "cannot be read", "install qemu-system-x86"},
+		"no channel":               {func(c *Check) { c.offersMachines(capabilities("no"), nil) }, Wrong, "no channel for the guest agent", "install qemu-system-x86"},
+		"old":                      {func(c *Check) { c.oldQEMU(5002050) }, Wrong, "QEMU 5.2.50 has no FUSE export", "backports"},
+		"old enough":               {func(c *Check) { c.oldQEMU(6000000) }, OK, "", ""},
+		"exports":                  {func(c *Check) { c.exportsDisks("--export [type=]fuse,id=…", nil, true) }, OK, "", ""},
+		"no daemon":                {func(c *Check) { c.exportsDisks("", failed, true) }, Wrong, "qemu-storage-daemon does not run: failed", "install qemu-system-common"},
+		"built without":            {func(c *Check) { c.exportsDisks("--export [type=]nbd,id=…", nil, true) }, Wrong, "built without FUSE export", "install qemu-system-common"},
+		"no device":                {func(c *Check) { c.exportsDisks("--export [type=]fuse,id=…", nil, false) }, Wrong, "there is no /dev/fuse", "modprobe fuse"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := Check{Name: "qemu", Found: "x"}
+			test.look(&c)
+			holds(t, c, test.state, test.says, test.fix)
+		})
+	}
+}
+
 // silent is a host whose libvirt does not answer.
 func silent(t *testing.T) *Host {
 	t.Helper()
