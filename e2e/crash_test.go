@@ -39,8 +39,8 @@ func TestUpKilled(t *testing.T) {
 	})
 }
 
-// TestUpKilledThenBooted really boots the lab after a kill, up to its proof. It also
-// kills up where that is under way or over, and while it saves the ready state.
+// TestUpKilledThenBooted really boots the lab after a kill, up to its proof. It also kills
+// and interrupts up where that is under way or over, and while it saves the ready state.
 func TestUpKilledThenBooted(t *testing.T) {
 	t.Setenv(stateLimit, "4GiB")
 	onBed(t, "kill-boot", crashLabQuick, func(b *bed) {
@@ -65,8 +65,18 @@ func TestUpKilledThenBooted(t *testing.T) {
 		b.Logf("%d boundaries while the lab is waited for, or ready", len(late))
 		for _, p := range b.some(late) {
 			b.cutWaiting(p, syscall.SIGKILL, words...)
-			b.boot()
+			if p.done {
+				b.boot()
+			}
 			b.lower()
+			b.forget()
+		}
+		for _, p := range b.some(between(late)) {
+			end, said := b.cutWaiting(p, syscall.SIGINT, words...)
+			if end.Code != 130 {
+				b.Errorf("interrupted %s, up ends with %v:\n%s", p, end, said)
+			}
+			b.isClean()
 			b.forget()
 		}
 	})
@@ -293,9 +303,9 @@ func (b *bed) cut(p point, s syscall.Signal, words ...string) (hosttest.Traced, 
 }
 
 // cutWaiting is cut of an up that gets to wait for its guests.
-func (b *bed) cutWaiting(p point, s syscall.Signal, words ...string) {
+func (b *bed) cutWaiting(p point, s syscall.Signal, words ...string) (hosttest.Traced, string) {
 	b.Helper()
-	b.cutAt(true, []point{p}, s, words...)
+	return b.cutAt(true, []point{p}, s, words...)
 }
 
 // cutTwice runs labctl, interrupts it at p, and again at q.

@@ -54,6 +54,9 @@ func TestReadme(t *testing.T) {
 		yamls := blocks(string(text), "yaml")
 		lab := write(t, "lab.yaml", yamls[slices.IndexFunc(yamls, func(y string) bool { return strings.HasPrefix(y, "name:") })])
 		must(t, "up", lab)
+		if out := must(t, "plan", example(t, "two-nodes.yaml")); !strings.Contains(out, "nothing to do") {
+			t.Errorf("the example is another lab than README's: %s", out)
+		}
 		must(t, "down", lab)
 		isClean()
 		help := must(t, "help")

@@ -223,6 +223,11 @@ func TestReset(t *testing.T) {
 			must(t, "reset")
 			a.isBack("one", boots["one"])
 			must(t, "down")
+			must(t, "up", "--cold", a.file)
+			if s := status(t); s.Provenance.Start == nil || s.Provenance.Start.How != lab.Cold || a.boot("one") == boots["one"] {
+				t.Errorf("up --cold did not boot: %+v", s.Provenance.Start)
+			}
+			must(t, "down")
 		})
 		t.Run("up from a spoilt one", func(t *testing.T) {
 			sh(t, "mkdir -p /run/aside/images; cp -a /var/lib/labctl/kept /run/aside") // images here are those of the whole machine

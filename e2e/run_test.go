@@ -17,6 +17,7 @@ import (
 
 	"github.com/mami-project/labctl/flows"
 	"github.com/mami-project/labctl/host/hosttest"
+	"github.com/mami-project/labctl/lab"
 	"github.com/mami-project/labctl/topology"
 )
 
@@ -162,6 +163,7 @@ func allKindsOfFlows(t *testing.T) {
 	if s := r.Manifest.Stored; s == nil || s.Points == 0 || s.Counted != s.Points {
 		t.Errorf("InfluxDB's points are %+v", s)
 	}
+	standsOn(t, r.Manifest)
 	c := r.Manifest.Captures
 	if len(c) != 1 || c[0].Missing() != 0 || c[0].Written.Frames == 0 || c[0].Written.Bytes < uint64(total) || c[0].Mirrored.Frames > c[0].Written.Frames {
 		t.Errorf("the capture is %+v, and %d bytes were received", c, total)
@@ -183,6 +185,28 @@ func allKindsOfFlows(t *testing.T) {
 		if left := in(t, node, "ls -d /var/tmp/labctl-run* /run/labctl-run* 2>/dev/null; pgrep -a 'iperf3|dumpcap' || :"); left != "" {
 			t.Errorf("in %s is left: %s", node, left)
 		}
+	}
+}
+
+// standsOn looks for what the run's numbers stand on.
+func standsOn(t *testing.T, m flows.Manifest) {
+	t.Helper()
+	var s lab.Status
+	if err := json.Unmarshal(m.Provenance, &s); err != nil {
+		t.Fatal(err)
+	}
+	p := s.Provenance
+	if p.Labctl == "" || p.Libvirt == "" || p.QEMU == "" || p.HostKernel == "" || p.Accelerator != "tcg" || p.Start == nil || p.Start.How != lab.Cold {
+		t.Errorf("the provenance is %+v", p)
+	}
+	if i := p.Images["debian-slim"]; len(i.Digest) != 64 || len(i.Disk) != 64 || i.Kernel == "" {
+		t.Errorf("the image is %+v", i)
+	}
+	if len(s.Nodes) != len(nodes) || len(s.Impairments) == 0 || len(s.Impairments[0].Mirrors) == 0 {
+		t.Errorf("there are %d nodes, and impairments are %+v", len(s.Nodes), s.Impairments)
+	}
+	if m.Versions["iperf-client/iperf3"] == "" {
+		t.Errorf("versions are %v", m.Versions)
 	}
 }
 

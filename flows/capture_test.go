@@ -46,6 +46,39 @@ func (s node) Fetch(_ context.Context, _ string, to io.Writer) error {
 	return nil
 }
 
+// asked is a node that remembers what it was to run.
+type asked struct {
+	node
+	scripts []string
+}
+
+func (a *asked) Bash(_ context.Context, script string) ([]byte, error) {
+	a.scripts = append(a.scripts, script)
+	return nil, nil
+}
+
+func TestCaptureTakesWhatWasAskedFor(t *testing.T) {
+	for name, test := range map[string]struct {
+		filter  string
+		snaplen int
+		want    string
+	}{
+		"all":         {"", 0, `dumpcap -q -B 64 -i "$link" -w `},
+		"a filter":    {"udp port 9", 0, `dumpcap -q -B 64 -i "$link" -f 'udp port 9' -w `},
+		"a quote":     {"it's", 0, `dumpcap -q -B 64 -i "$link" -f 'it'\''s' -w `},
+		"their heads": {"", 96, `dumpcap -q -B 64 -i "$link" -s 96 -w `},
+		"both":        {"tcp", 96, `dumpcap -q -B 64 -i "$link" -f 'tcp' -s 96 -w `},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := &asked{}
+			must(t, Capture{Node: n, MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, Filter: test.filter, Snaplen: test.snaplen}.Begin(t.Context()))
+			if len(n.scripts) != 1 || !strings.Contains(n.scripts[0], test.want) {
+				t.Errorf("%q does not have %q", n.scripts, test.want)
+			}
+		})
+	}
+}
+
 // sent is a file as a node sends it, but for the last bytes.
 func sent(file []byte, but int) []byte {
 	return fmt.Appendf(nil, "%d\n%s", len(file), file[:len(file)-but])

@@ -51,6 +51,11 @@ func TestInputs(t *testing.T) {
 			must(t, err)
 			b.Lab.Nodes = slices.Clone(b.Lab.Nodes)
 			b.Bases = maps.Clone(b.Bases)
+			for _, name := range []string{"format", "libvirt", "QEMU", "the host's processor"} {
+				if was[name] == "" {
+					t.Errorf("the ready state does not depend on %s", name)
+				}
+			}
 			test.change(t, &b, &b.Lab.Nodes[0])
 			is, err := b.inputs(b.keys())
 			must(t, err)
