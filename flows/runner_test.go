@@ -207,7 +207,10 @@ func TestRunInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	must(t, e.Listen(ctx))
 	go func() {
-		for !strings.Contains(client.called(), "--client ") {
+		for { // it is known by then what is to be ended
+			if began, _ := os.ReadFile(filepath.Join(client.dir, "run", "began")); strings.Contains(string(began), "0.0 ") {
+				break
+			}
 			time.Sleep(10 * time.Millisecond)
 		}
 		cancel(interrupted)

@@ -35,7 +35,7 @@ func TestAlpineNodesBoot(t *testing.T) {
 	looksRightOnAlpine(mc, l, client)
 	looksRightOnAlpine(mi, l, influx)
 	captures(mt, tshark)
-	mt.prints("timeout -s INT 1 dumpcap -q -i eth1 -w /dev/null 2>&1 | grep -c 'Packets captured: 0'", "1")
+	mt.prints("dumpcap -q -i eth1 -a duration:1 -w /dev/null 2>&1 | grep -c 'Packets captured: 0'", "1")
 
 	mi.wait("InfluxDB serves", func() bool {
 		return mi.sh("curl -s -o /dev/null -w '%{http_code}' http://10.7.1.43:8086/ping") == "204"

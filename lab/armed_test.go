@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mami-project/labctl/topology"
@@ -63,19 +64,21 @@ func TestAwait(t *testing.T) {
 		"at the deadline not even its header": {12, 0, 2 * capturePoll, 0, "read the capture"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, pieces := serverCapture(t, e)
-			f := &growing{pieces: pieces[:len(pieces)-test.drop]}
-			now := time.Now()
-			err := e.await(t.Context(), p, f, now.Add(test.settled), now.Add(test.deadline))
-			if test.wrong == "" && err != nil || test.wrong != "" && (err == nil || !strings.Contains(err.Error(), test.wrong)) {
-				t.Fatalf("got %v; want %q", err, test.wrong)
-			}
-			if len(p.saw) != test.saw {
-				t.Errorf("saw %d frames, want %d", len(p.saw), test.saw)
-			}
-			if took := time.Since(now); took < test.settled || took > long/2 {
-				t.Errorf("it took %v", took)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				p, pieces := serverCapture(t, e)
+				f := &growing{pieces: pieces[:len(pieces)-test.drop]}
+				now := time.Now()
+				err := e.await(t.Context(), p, f, now.Add(test.settled), now.Add(test.deadline))
+				if test.wrong == "" && err != nil || test.wrong != "" && (err == nil || !strings.Contains(err.Error(), test.wrong)) {
+					t.Fatalf("got %v; want %q", err, test.wrong)
+				}
+				if len(p.saw) != test.saw {
+					t.Errorf("saw %d frames, want %d", len(p.saw), test.saw)
+				}
+				if took := time.Since(now); took < test.settled || took > long/2 {
+					t.Errorf("it took %v", took)
+				}
+			})
 		})
 	}
 }
@@ -83,13 +86,15 @@ func TestAwait(t *testing.T) {
 // How many frames come through an impaired network nobody knows: all that come in time are looked at.
 func TestAwaitImpaired(t *testing.T) {
 	e := impairedExperiment(t, topology.Impair{Loss: 0.1})
-	p, pieces := serverCapture(t, e)
-	const within = 20 * capturePoll
-	now := time.Now()
-	must(t, e.await(t.Context(), p, &growing{pieces: pieces}, now, now.Add(within)))
-	if len(p.saw) != 11 || time.Since(now) < within {
-		t.Errorf("saw %d frames in %v", len(p.saw), time.Since(now))
-	}
+	synctest.Test(t, func(t *testing.T) {
+		p, pieces := serverCapture(t, e)
+		const within = 20 * capturePoll
+		now := time.Now()
+		must(t, e.await(t.Context(), p, &growing{pieces: pieces}, now, now.Add(within)))
+		if len(p.saw) != 11 || time.Since(now) < within {
+			t.Errorf("saw %d frames in %v", len(p.saw), time.Since(now))
+		}
+	})
 }
 
 // A guest may write without end.

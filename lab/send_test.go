@@ -54,12 +54,19 @@ func sentBy(t *testing.T, e experiment, n topology.Node, links []domains.Link) s
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	must(t, err)
+	const end = "end" // comes after all that the script sent
+	last, err := net.Dial("udp4", c.LocalAddr().String())
+	must(t, err)
+	defer func() { _ = last.Close() }()
+	_, err = last.Write([]byte(end))
+	must(t, err)
+	must(t, c.SetReadDeadline(time.Now().Add(time.Minute)))
 	var all strings.Builder
 	buffer := make([]byte, 1<<16)
 	for {
-		must(t, c.SetReadDeadline(time.Now().Add(50*time.Millisecond))) // all were sent before the script ended
 		k, _, err := c.ReadFrom(buffer)
-		if err != nil {
+		must(t, err)
+		if string(buffer[:k]) == end {
 			return all.String() + string(out)
 		}
 		fmt.Fprintf(&all, "%d %s\n", k, buffer[:33])

@@ -161,22 +161,22 @@ func TestOvertaken(t *testing.T) {
 // The jitter and the delay come out as they were set, whatever the distribution.
 func TestSpreads(t *testing.T) {
 	const delay, jitter = 50 * time.Millisecond, 5 * time.Millisecond
-	random := rand.New(rand.NewPCG(7, 8))
 	pareto := func(u float64) float64 { return (math.Pow(1-u, -1.0/3) - 1.5) / math.Sqrt(0.75) }
-	for name, draw := range map[string]func() float64{
-		topology.SpreadUniform: func() float64 { return 2*random.Float64() - 1 },
-		topology.SpreadNormal:  random.NormFloat64,
+	for name, draw := range map[string]func(random *rand.Rand) float64{
+		topology.SpreadUniform: func(random *rand.Rand) float64 { return 2*random.Float64() - 1 },
+		topology.SpreadNormal:  (*rand.Rand).NormFloat64,
 		// networks/shape cuts both off at 4, which narrows them, and widens and moves them until the deviation is 1 and the mean 0
-		topology.SpreadPareto: func() float64 { return min(1.532*pareto(random.Float64())+0.064, 4) },
-		topology.SpreadParetoNormal: func() float64 { // one quantile of both
+		topology.SpreadPareto: func(random *rand.Rand) float64 { return min(1.532*pareto(random.Float64())+0.064, 4) },
+		topology.SpreadParetoNormal: func(random *rand.Rand) float64 { // one quantile of both
 			u := random.Float64()
 			return min(1.357*(math.Sqrt2*math.Erfinv(2*u-1)+3*pareto(u))/4+0.035, 4)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(7, 8))
 			m := modelOf(0)
 			m.frames = 40000
-			m.delay = func() time.Duration { return delay + time.Duration(draw()*float64(jitter)) }
+			m.delay = func() time.Duration { return delay + time.Duration(draw(random)*float64(jitter)) }
 			set := topology.Impair{Delay: delay, Jitter: jitter, Distribution: name}
 			got := count(m.stream(), set, 0)
 			if !near(got.Delay.Value, 50, 0.5) || !near(got.Jitter.Value, 5, 0.5) {

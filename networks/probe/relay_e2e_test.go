@@ -251,7 +251,7 @@ func (r *relay) last(t *testing.T, n, batch int) done {
 func relayed(t *testing.T, r *relay, p Path, set topology.Impair) (Measured, Verdict, done) {
 	t.Helper()
 	wait := max(set.Delay, r.Delay) + reach(set) + slack
-	for range patience {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		m, v := measured(t, p, set)
 		d := r.last(t, m.Sent, counting(set, least, false, wait-slack).batch)
 		if d.until < wait {

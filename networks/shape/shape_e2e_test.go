@@ -169,7 +169,7 @@ func (d *bed) blast(long time.Duration) float64 {
 		must(d.t, err)
 		return float64(b.Attrs().Statistics.RxBytes)
 	}
-	f, before, start := d.frame(1514), arrived(), time.Now()
+	f, start, before := d.frame(1514), time.Now(), arrived()
 	for time.Since(start) < long {
 		if _, err := unix.Write(d.sender, f); err != nil && !errors.Is(err, unix.ENOBUFS) {
 			d.t.Fatal(err)
