@@ -75,7 +75,7 @@ test-passthrough: images nested $(TESTSUM) ## labctl in a nested host with a vir
 	$(TESTSUM) --format testname --jsonfile $(RESULTS)/passthrough.json -- -tags passthrough -count 1 -p 1 -timeout 80m ./host/hosttest ./e2e
 
 CRASHES  = -crash.share 0.02 -crash.boots 1 -crash.times 5
-test-crashes: images cloud-image $(TESTSUM) ## a part of the kill matrix, chosen by chance; SEED=N for that of another time (root)
+test-crashes: images cloud-image ovs $(TESTSUM) ## a part of the kill matrix, chosen by chance; SEED=N for that of another time (root)
 	@mkdir -p $(RESULTS)
 	$(TESTSUM) --format testname --jsonfile $(RESULTS)/crashes.json -- -tags crash -count 1 -timeout 300m ./e2e -args $(CRASHES) $(addprefix -crash.seed ,$(SEED))
 

@@ -40,18 +40,20 @@ image: debian-slim
 images:
   NAME-cloud: {path: CLOUD, guest: cloud-init}
 networks:
-  control: {}
+  control: {subnet6: fd00:7:1::/64}
   test: {sides: [client, server], uplinks: {client: nic1}, impair: {client->server: {rate: 100mbit}}}
+  switched: {sides: [client, server], bridge: ovs, subnet6: fd00:7:9::/64}
 nodes:
   one:
     memory: 256MiB
     disk: 2GiB
-    nics: [{network: control}, {network: test, side: client, passthrough: {macvtap: nic0, take: true}}]
+    nics: [{network: control}, {network: test, side: client, passthrough: {macvtap: nic0, take: true}}, {network: switched, side: client}, {mirror: {from: two, network: switched}}]
+    services: [influxdb]
     publish: ["2222:22"]
   two:
     image: NAME-cloud
     disk: 4GiB
-    nics: [{network: control}, {network: test, side: server}, {mirror: one}]
+    nics: [{network: control}, {network: test, side: server}, {mirror: {from: one, network: test}}, {network: switched, side: server}]
 `
 
 // crashLabQuick is that lab without its seed, whose node takes minutes to boot.
@@ -88,6 +90,8 @@ func onBed(t *testing.T, name, text string, test func(b *bed)) {
 		}
 		defer h.Close()
 		hosttest.Foreign(t)
+		hosttest.OVS(t)
+		sh(t, "echo 1 >/proc/sys/net/ipv6/conf/all/forwarding") // as libvirt does for the first network with IPv6, and leaves it
 		b := &bed{
 			T: t, on: h, name: name, chance: rand.New(rand.NewPCG(*crashSeed, 0)),
 			file:   write(t, "lab.yaml", strings.NewReplacer("NAME", name, "CLOUD", cloud).Replace(text)),
