@@ -117,7 +117,16 @@ func (w *watched) String() string { return w.held.String() }
 
 func (w *watched) Write(b []byte) (int, error) {
 	n, err := w.held.Write(b)
-	if w.each != nil && w.each(w.String()) {
+	if w.each == nil {
+		return n, err
+	}
+	over := make(chan bool)
+	go func() { // or a test that it ends would leave the one who writes here for ever
+		ended := true
+		defer func() { over <- ended }()
+		ended = w.each(w.String())
+	}()
+	if <-over {
 		w.each = nil
 	}
 	return n, err

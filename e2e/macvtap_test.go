@@ -59,7 +59,7 @@ func TestMacvtap(t *testing.T) {
 		if got := sh(t, "ip -br address show dev nic0; ip -br address show dev nic1"); strings.Contains(got, "192.0.2.7") || strings.Contains(got, ":") {
 			t.Errorf("the host has an address on a NIC that it has given away:\n%s", got)
 		}
-		in(t, "server", "iperf3 -s -D -1")
+		in(t, "server", "iperf3 -s -D -1; until ss -Hltn | grep -q :5201; do sleep 0.1; done")
 		if got := in(t, "client", "iperf3 -c server -t 2"); !strings.Contains(got, "receiver") {
 			t.Errorf("iperf3 says %q", got)
 		}

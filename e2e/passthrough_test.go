@@ -162,7 +162,7 @@ func becomesClean(t *testing.T) func() {
 // trafficPasses measures from the client to the server by name, and looks that it took the test network.
 func trafficPasses(t *testing.T) {
 	t.Helper()
-	in(t, "server", "iperf3 -s -D -1")
+	in(t, "server", "iperf3 -s -D -1; until ss -Hltn | grep -q :5201; do sleep 0.1; done")
 	if got := in(t, "client", "iperf3 -c server -t 2"); !strings.Contains(got, "receiver") || !strings.Contains(got, "connected to "+testAddress(t, "server")) {
 		t.Errorf("iperf3 says %q", got)
 	}

@@ -227,6 +227,7 @@ func TestReset(t *testing.T) {
 			if s := status(t); s.Provenance.Start == nil || s.Provenance.Start.How != lab.Cold || a.boot("one") == boots["one"] {
 				t.Errorf("up --cold did not boot: %+v", s.Provenance.Start)
 			}
+			boots["one"] = a.boot("one")
 			must(t, "down")
 		})
 		t.Run("up from a spoilt one", func(t *testing.T) {

@@ -126,7 +126,9 @@ func allKindsOfFlows(t *testing.T) {
 	}
 	labctl(t, "run", "--runs", runs, "--junit", junit, mix).check(t, 0)
 	r := ran(t, runs)
-	wrong := slices.DeleteFunc(r.Manifest.Wrong, func(why string) bool { return strings.HasPrefix(why, "the clocks of") }) // a busy machine's
+	wrong := slices.DeleteFunc(r.Manifest.Wrong, func(why string) bool {
+		return strings.HasPrefix(why, "the clocks of") || strings.Contains(why, "clock is not known")
+	}) // a busy machine's
 	if r.Manifest.State != flows.Done || !r.Manifest.Trusted || len(wrong) > 0 {
 		t.Errorf("the run is %s, trusted %v: %q", r.Manifest.State, r.Manifest.Trusted, r.Manifest.Wrong)
 	}
@@ -169,7 +171,7 @@ func allKindsOfFlows(t *testing.T) {
 		t.Errorf("the capture is %+v, and %d bytes were received", c, total)
 	}
 	for _, o := range slices.Concat(r.Manifest.Before, r.Manifest.After) {
-		if o.Failed != "" || o.Uncertainty <= 0 {
+		if (o.Failed == "") != (o.Uncertainty > 0) {
 			t.Errorf("clock %+v", o)
 		}
 	}
@@ -279,7 +281,7 @@ func meanwhile(t *testing.T, runs string, do func(), words ...string) result {
 func flowIsKilled(t *testing.T) {
 	runs := t.TempDir()
 	r := meanwhile(t, runs, func() {
-		in(t, "iperf-client", "while read -r name _ pid; do case $name in 1.0) kill -9 $pid ;; esac; done </var/tmp/labctl-run/began")
+		in(t, "iperf-client", "until pid=$(sed -n 's/^1\\.1 [^ ]* //p' /var/tmp/labctl-run/began) && [ \"$pid\" ]; do sleep 0.05; done; kill -9 $pid")
 	})
 	r.check(t, 1)
 	run := ran(t, runs)

@@ -231,14 +231,15 @@ func labsDoNotMeet(t *testing.T) {
 	gateway := status(t, "--lab", "blue").Networks[0].Gateway
 	const reach = `eth=$(ip -o route show default | sed 's/.* dev \([^ ]*\).*/\1/')
 tries() {
+	most=$1; shift
 	for a; do
-		(ping -c1 -W2 $a >/dev/null && echo ping $a) &
-		(timeout 2 bash -c "</dev/tcp/$a/22" 2>/dev/null && echo ssh $a) &
+		(ping -c1 -W$most $a >/dev/null && echo ping $a) &
+		(timeout $most bash -c "</dev/tcp/$a/22" 2>/dev/null && echo ssh $a) &
 	done
 	wait
 }
 `
-	if out, _ := inLab(t, "red", "one", reach+"tries "+own+" | sort"); out != "ping "+own+"\nssh "+own {
+	if out, _ := inLab(t, "red", "one", reach+"tries 30 "+own+" | sort"); out != "ping "+own+"\nssh "+own {
 		t.Fatalf("a node of its own lab: %q", out)
 	}
 	for what, prepare := range map[string]string{
@@ -248,7 +249,7 @@ tries() {
 	} {
 		for _, node := range []string{"one", "two"} {
 			undo := "; ip route flush " + other + "/32 2>/dev/null; ip route flush " + gateway + "/32 2>/dev/null; ip addr del " + strings.TrimSuffix(other, lastPart(other)) + "77/24 dev $eth 2>/dev/null; echo tried"
-			if out, _ := inLab(t, "red", node, reach+prepare+"; tries "+other+" "+gateway+undo); out != "tried" {
+			if out, _ := inLab(t, "red", node, reach+prepare+"; tries 2 "+other+" "+gateway+undo); out != "tried" {
 				t.Errorf("%s %s reaches the other lab, or cannot try: %q", node, what, out)
 			}
 		}
@@ -261,7 +262,7 @@ tries() {
 	}
 	mine, theirs := linkLocal("red", "two"), linkLocal("blue", "solo")
 	linkLocal("red", "one")
-	if _, ok := inLab(t, "red", "one", reach+"ping -6 -c1 -W5 "+mine+"%$eth"); !ok {
+	if _, ok := inLab(t, "red", "one", reach+"ping -6 -c1 -W30 "+mine+"%$eth"); !ok {
 		t.Error("IPv6 does not work inside a lab: this test shows nothing")
 	}
 	if out, ok := inLab(t, "red", "one", reach+"ping -6 -c1 -W2 "+theirs+"%$eth"); ok {

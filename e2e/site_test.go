@@ -86,7 +86,7 @@ ip -n neighbour link set near1 up`)
 		}
 		t.Run("the neighbour", reachesNeighbours)
 		t.Run("measured traffic", func(t *testing.T) {
-			in(t, "two", "iperf3 -s -D -1")
+			in(t, "two", "iperf3 -s -D -1; until ss -Hltn | grep -q :5201; do sleep 0.1; done")
 			before := sh(t, "cat /sys/class/net/foreign1/statistics/tx_bytes")
 			in(t, "one", "iperf3 -c two -n 4M")
 			after := sh(t, "cat /sys/class/net/foreign1/statistics/tx_bytes")

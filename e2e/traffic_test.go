@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -107,6 +108,7 @@ func eachFrameIsCapturedOnce(t *testing.T) {
 	})
 	_, toServer := iperf(t, "5202", "-n 2M -b 10M")
 	_, toClient := iperf(t, "5202", "-n 2M -b 10M -R")
+	growsNoMore(t, file)
 	_ = cmd.Process.Signal(syscall.SIGINT)
 	if err := cmd.Wait(); err != nil {
 		t.Fatalf("capture: %v\n%s", err, words.String())
@@ -128,15 +130,33 @@ func eachFrameIsCapturedOnce(t *testing.T) {
 			t.Errorf("%s received %.0f bytes, and %d are in the capture", to, received, got)
 		}
 	}
-	if pipe := command(t); !trySh(t, "set -o pipefail; "+pipe.Path+" exec iperf-client -- ping -c 40 -i 0.2 -q iperf-server & "+pipe.Path+" capture -w - | head -c 1000 >/dev/null") {
+	in(t, "iperf-client", "(exec setsid ping -i 0.2 -q iperf-server) >/dev/null 2>&1 </dev/null &")
+	if pipe := command(t); !trySh(t, "set -o pipefail; "+pipe.Path+" capture -w - | head -c 1000 >/dev/null") {
 		t.Error("a capture whose reader has seen enough fails")
 	}
+	in(t, "iperf-client", "pkill -x ping")
 	if c.longest > 1514 || c.longest < 1500 {
 		t.Errorf("the longest frame has %d bytes", c.longest)
 	}
 	if c.twice > 0 || c.wrong > 0 {
 		t.Errorf("%d frames are there twice, %d have a wrong checksum", c.twice, c.wrong)
 	}
+}
+
+// growsNoMore waits until a file has been as long for two seconds: what is under way is in it then.
+func growsNoMore(t *testing.T, file string) {
+	t.Helper()
+	last, since := int64(-1), time.Now()
+	eventually(t, file+" grows no more", func() bool {
+		i, err := os.Stat(file)
+		if err != nil || i.Size() != last {
+			since = time.Now()
+		}
+		if err == nil {
+			last = i.Size()
+		}
+		return time.Since(since) > 2*time.Second
+	})
 }
 
 // captured is what stands in a capture file.

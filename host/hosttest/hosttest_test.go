@@ -75,6 +75,6 @@ func TestADeadHostIsTriedAgain(t *testing.T) {
 		return
 	}
 	for _, first := range []string{"exit 125", "exec sleep 100000"} {
-		again(t, attempts{2, 2 * time.Second}, "bash", "-c", `[ -e "$0" ] || { touch "$0"; `+first+`; }; exec "$@"`, filepath.Join(t.TempDir(), "first"))
+		again(t, attempts{2, 10 * time.Second}, "bash", "-c", `[ -e "$0" ] || { touch "$0"; `+first+`; }; exec "$@"`, filepath.Join(t.TempDir(), "first"))
 	}
 }

@@ -43,7 +43,7 @@ func TestPrivateVerdicts(t *testing.T) {
 		{"TestPanics", nil, false, "| panic: deliberate"},
 		{"TestExits", nil, false, `| panic: unexpected call to os.Exit\(0\)`},
 		{"TestSkips", nil, false, "TestSkips did not pass: verdict SKIP"},
-		{"TestHangs", []string{"-test.timeout=20s"}, false, "| panic: test timed out after"},
+		{"TestHangs", []string{"-test.timeout=70s"}, false, "| panic: test timed out after"},
 		{"TestSubtests", nil, false, "| .* bad ran"},
 		{"TestSubtests/good", nil, true, "| .* good ran"},
 	} {
