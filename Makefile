@@ -42,7 +42,7 @@ test: $(TESTSUM) ## all that needs no root and no virtual machine: seconds
 
 e2e: images cloud-image ovs $(TESTSUM) ## whole labs on real kernels, libvirt and machines, each test on a private host (root)
 	@mkdir -p $(RESULTS)
-	$(TESTSUM) --format testname --jsonfile $(RESULTS)/e2e.json -- -race -tags e2e -count 1 -timeout 80m ./e2e
+	$(TESTSUM) --format testname --jsonfile $(RESULTS)/e2e.json -- -race -tags e2e -count 1 -timeout 240m ./e2e
 
 e2e-rooms: images cloud-image chromium ovs $(TESTSUM) ## the other packages on the same, but for images (root)
 	@mkdir -p $(RESULTS)

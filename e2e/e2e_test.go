@@ -216,7 +216,13 @@ func trySh(t *testing.T, script string) bool {
 // eventually waits for a condition, far longer than a slow machine needs.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	inTime(t, 3*time.Minute, what, holds)
+}
+
+// inTime is eventually for what takes long by itself.
+func inTime(t *testing.T, most time.Duration, what string, holds func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), most)
 	defer cancel()
 	for !holds() {
 		select {

@@ -104,9 +104,7 @@ func TestFaultsOfTheWorld(t *testing.T) {
 			if after := ids(); after != before {
 				t.Errorf("machines were restarted: %s, then %s", before, after)
 			}
-			if got := in(t, "two", "sync; stat -c %s /root/much"); got != "67108864" {
-				t.Errorf("of what was written 64 MiB, %s bytes are there", got)
-			}
+			eventually(t, "all of 64 MiB is written", func() bool { return in(t, "two", "sync; stat -c %s /root/much") == "67108864" })
 		})
 		t.Run("a bridge that is removed", func(t *testing.T) {
 			sh(t, "ip link del "+status(t).Networks[0].Segments[0].Bridge)

@@ -191,7 +191,7 @@ func reboot(ctx context.Context, t *testing.T, b lab.Build, tell lab.Tell) {
 		before, err := agent.Bash(ctx, bootID)
 		fatal(t, err)
 		_, _ = agent.Bash(ctx, "echo kept >/root/kept; systemctl --no-block reboot") // whose agent may end before it tells
-		eventually(t, n.Name+" restarts", func() bool {
+		inTime(t, guestsTime, n.Name+" restarts", func() bool {
 			now, err := agent.Bash(ctx, bootID)
 			return err == nil && string(now) != string(before)
 		})

@@ -57,7 +57,7 @@ func TestReadyImages(t *testing.T) {
 		fails(t, 1, []string{"import the image test-seed", "is not the image that is wanted: its SHA-256 is"}, "up", with(`"`+strings.Repeat("0", 64)+`"`))
 		isClean()
 
-		must(t, "up", file)
+		must(t, "up", "--timeout", "20m", file)
 		if s := status(t); s.State != lab.Whole {
 			t.Errorf("the lab is %s", s.State)
 		}
