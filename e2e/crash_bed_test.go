@@ -29,6 +29,7 @@ import (
 var (
 	crashSeed  = flag.Uint64("crash.seed", 0, "what chance goes by; 0 is another one each time, which is told")
 	crashShare = flag.Float64("crash.share", 1, "how much of all boundaries is tried, 0 to 1")
+	crashLate  = flag.Float64("crash.late", 1, "how much of those is tried at which the lab has booted, 0 to 1")
 	crashBoots = flag.Int("crash.boots", 20, "after how many kills the lab is really booted")
 	crashTimes = flag.Int("crash.times", 100, "at how many instants, chosen by chance, labctl is killed")
 )

@@ -64,7 +64,7 @@ func TestUpKilledThenBooted(t *testing.T) {
 			}
 		}
 		b.Logf("%d boundaries while the lab is waited for, or ready", len(late))
-		for _, p := range b.some(late) {
+		for _, p := range b.share(*crashLate, late) {
 			b.cutWaiting(p, syscall.SIGKILL, words...)
 			if p.done {
 				b.boot()
@@ -77,7 +77,7 @@ func TestUpKilledThenBooted(t *testing.T) {
 		if done < 0 {
 			b.Fatalf("up does not keep what it measured: %v", late)
 		}
-		for _, p := range b.some(between(slices.Clone(late))) {
+		for _, p := range b.share(*crashLate, between(slices.Clone(late))) {
 			end, said := b.cutWaiting(p, syscall.SIGINT, words...)
 			want := 130
 			if slices.Index(late, p) >= done {
@@ -320,7 +320,13 @@ func (b *bed) points(words ...string) []point {
 
 // some are those points that chance and -crash.share choose, in their order.
 func (b *bed) some(all []point) []point {
-	chosen := slices.DeleteFunc(slices.Clone(all), func(point) bool { return b.chance.Float64() >= *crashShare })
+	b.Helper()
+	return b.share(*crashShare, all)
+}
+
+func (b *bed) share(share float64, all []point) []point {
+	b.Helper()
+	chosen := slices.DeleteFunc(slices.Clone(all), func(point) bool { return b.chance.Float64() >= share })
 	b.Logf("%d of %d boundaries are tried", len(chosen), len(all))
 	return chosen
 }
