@@ -65,12 +65,14 @@ func TestUpKilledThenBooted(t *testing.T) {
 		}
 		b.Logf("%d boundaries while the lab is waited for, or ready", len(late))
 		for _, p := range b.share(*crashLate, late) {
-			b.cutWaiting(p, syscall.SIGKILL, words...)
-			if p.done {
-				b.boot()
+			for _, again := range p.outcomes() {
+				b.cutWaiting(p, syscall.SIGKILL, words...)
+				if again {
+					b.boot()
+				}
+				b.lower()
+				b.forget()
 			}
-			b.lower()
-			b.forget()
 		}
 		// what was measured last is kept when all is done: an interrupt is too late then
 		done := slices.IndexFunc(late, func(p point) bool { return strings.Contains(p.what, "/calibration.json") })

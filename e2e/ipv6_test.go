@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -110,7 +109,7 @@ func sixIsMeasured(t *testing.T) {
 	}
 	in(t, "one", "for f in /proc/sys/net/ipv6/neigh/*/base_reachable_time_ms; do echo 500 >$f; done")
 	got := in(t, "one", "iperf3 -6 -u -b 200k -l 500 -c two -t 15 | grep receiver")
-	if lost := regexp.MustCompile(` (\d)/7\d\d `).FindString(got); lost == "" { // a node that stood still may have lost a few
+	if !strings.Contains(got, " 0/") {
 		t.Errorf("datagrams are lost while neighbours are asked again: %s", got)
 	}
 	in(t, "two", "pkill iperf3")

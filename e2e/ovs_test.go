@@ -57,7 +57,7 @@ func TestSwitched(t *testing.T) {
 			t.Errorf("the plan is\n%s", out)
 		}
 		r := labctl(t, "up", file)
-		r.check(t, 0)
+		r.check(t, 0, "network test: a->b: rate ")
 		if !strings.Contains(r.out, "each seen exactly once") {
 			t.Errorf("up says\n%s", r.out)
 		}

@@ -160,7 +160,7 @@ func TestClockThatIsSilent(t *testing.T) {
 		}
 		return a
 	}}.serve(t, "127.0.0.1:0")
-	if rs, _, _ := readNTP(t.Context(), at); len(rs) == 0 || len(rs) >= clockReadings {
+	if rs, _, _ := readNTP(t.Context(), at); len(rs) != clockReadings-1 {
 		t.Errorf("%d readings", len(rs))
 	}
 	silent, err := net.ListenPacket("udp4", "127.0.0.1:0")
