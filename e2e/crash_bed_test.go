@@ -1,4 +1,4 @@
-//go:build crash
+//go:build e2e
 
 package e2e
 
@@ -25,13 +25,13 @@ import (
 	"github.com/mami-project/labctl/lab"
 )
 
-// What of the crash tests is run: make kill-matrix runs all, make check a part.
+// What of the crash tests is run: here what make check tries, more in make check-all, all in make kill-matrix.
 var (
 	crashSeed  = flag.Uint64("crash.seed", 0, "what chance goes by; 0 is another one each time, which is told")
-	crashShare = flag.Float64("crash.share", 1, "how much of all boundaries is tried, 0 to 1")
-	crashLate  = flag.Float64("crash.late", 1, "how much of those is tried at which the lab has booted, 0 to 1")
-	crashBoots = flag.Int("crash.boots", 20, "after how many kills the lab is really booted")
-	crashTimes = flag.Int("crash.times", 100, "at how many instants, chosen by chance, labctl is killed")
+	crashShare = flag.Float64("crash.share", 0.01, "how much of all boundaries is tried, 0 to 1")
+	crashLate  = flag.Float64("crash.late", 0.006, "how much of those is tried at which the lab has booted, 0 to 1")
+	crashBoots = flag.Int("crash.boots", 1, "after how many kills the lab is really booted")
+	crashTimes = flag.Int("crash.times", 5, "at how many instants, chosen by chance, labctl is killed")
 )
 
 // crashLab has every kind of resource that a lab can have, on two nodes.
@@ -79,6 +79,7 @@ func onBed(t *testing.T, name, text string, test func(b *bed)) {
 			t.Fatal(err)
 		}
 	}
+	plain(t)
 	hosttest.AloneWithMacvtaps(t)
 	cloud := hosttest.CloudImage(t)
 	hosttest.Private(t, func(t *testing.T) {

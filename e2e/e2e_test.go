@@ -1,4 +1,4 @@
-//go:build e2e || bench || passthrough || crash
+//go:build e2e || bench
 
 // Package e2e proves labctl on real machines. Each test runs on a private KVM
 // host of its own (host/hosttest), with the labctl binary as a user runs it.
@@ -24,10 +24,11 @@ import (
 	"github.com/mami-project/labctl/lab"
 )
 
-// binary is where TestMain has put labctl, in this process and in those on private hosts.
+// binary is where labctl is: built by whoever runs many tests, else by TestMain, for this process and those on private hosts.
 const binary = "LABCTL_UNDER_TEST"
 
 func TestMain(m *testing.M) {
+	os.Setenv(stateLimit, "0") // tests that are not about ready states save none
 	if os.Getenv(binary) != "" {
 		os.Exit(m.Run())
 	}
@@ -54,9 +55,18 @@ func withBinary(run func() int) int {
 		return 1
 	}
 	os.Setenv(binary, path)
-	os.Setenv(stateLimit, "0") // tests that are not about ready states save none
 	defer closing()
 	return run()
+}
+
+// plain has a test run labctl without the race detector, where there is one: emulated machines that run machines are slow
+// enough, and kills are tried at each system call.
+func plain(t *testing.T) {
+	t.Helper()
+	path := os.Getenv(binary) + ".plain"
+	if _, err := os.Stat(path); err == nil {
+		t.Setenv(binary, path)
+	}
 }
 
 // raced says whether the tests were built with the race detector.
@@ -140,6 +150,27 @@ func must(t *testing.T, args ...string) string {
 		t.Fatalf("labctl %s: exit %d", strings.Join(args, " "), r.code)
 	}
 	return r.out
+}
+
+// upShared brings a lab up from the snapshot that tests share under that name, which is nearly all of the time that a boot
+// takes. Where there is none that fits, the lab boots, and its snapshot is shared. It does so in make check; a run of all
+// tests boots each lab.
+func upShared(t *testing.T, name string, args ...string) result {
+	t.Helper()
+	args = append([]string{"up"}, args...)
+	shares := os.Getenv("LABCTL_TEST_RESUME") != ""
+	if shares {
+		hosttest.TakeSnapshot(t, name)
+		args = slices.Insert(args, 1, "--state-limit", "10GiB")
+	}
+	r := labctl(t, args...)
+	if r.code != 0 {
+		t.FailNow()
+	}
+	if shares {
+		hosttest.ShareSnapshot(t, name)
+	}
+	return r
 }
 
 // fails runs labctl, which must end with code and say each of the texts on stderr.

@@ -31,7 +31,7 @@ func TestExampleRouter(t *testing.T) {
 	hosttest.Private(t, func(t *testing.T) {
 		isClean := clean(t)
 		file := example(t, "router.yaml")
-		up := must(t, "up", file)
+		up := upShared(t, "router", file).out
 		if !strings.Contains(up, "joined by node router") || !strings.Contains(up, "copy of router on test/server") {
 			t.Errorf("up says\n%s", up)
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mami-project/labctl/host/hosttest"
 	"github.com/mami-project/labctl/lab"
 )
 
@@ -37,6 +38,30 @@ func secondUpDoesNothing(t *testing.T) {
 	if after := runs(t); !maps.Equal(before, after) {
 		t.Errorf("machines were restarted: %v, then %v", before, after)
 	}
+}
+
+// TestVerify has the built-in lab lie, and verify see it.
+func TestVerify(t *testing.T) {
+	hosttest.Private(t, func(t *testing.T) {
+		isClean := clean(t)
+		upShared(t, "trafic")
+		verifySeesWhatIsWrong(t)
+		must(t, "down")
+		isClean()
+	})
+}
+
+// TestDefaultLabRebooted reboots nodes of the built-in lab, and proves it with what proofs need in nodes there, or not.
+func TestDefaultLabRebooted(t *testing.T) {
+	hosttest.Private(t, func(t *testing.T) {
+		isClean := clean(t)
+		must(t, "up")
+		t.Run("captures may listen before", capturesMayListenBefore)
+		t.Run("workers of proofs end", workersOfProofsEnd)
+		t.Run("a rebooted node comes back", rebootedNodeComesBack)
+		must(t, "down")
+		isClean()
+	})
 }
 
 // verifySeesWhatIsWrong makes the lab lie in every way the proof is there for.

@@ -1,4 +1,4 @@
-//go:build passthrough
+//go:build e2e
 
 package e2e
 
@@ -60,6 +60,7 @@ var byTC = map[string]string{
 // each at once, where the kernel has netem: tc tells what was set, measurements agree
 // with it, what was changed by hand is mended, and nothing is left.
 func TestNetem(t *testing.T) {
+	plain(t)
 	hosttest.Nested(t, hosttest.NestedHost{}, func(t *testing.T) {
 		h, err := host.Connect("", host.DefaultDir)
 		noError(t, err)

@@ -56,7 +56,7 @@ func TestSwitched(t *testing.T) {
 		if out := must(t, "plan", file); !strings.Contains(out, "client's frames are copied at the ovs-port lct") {
 			t.Errorf("the plan is\n%s", out)
 		}
-		r := labctl(t, "up", file)
+		r := upShared(t, "switched", file)
 		r.check(t, 0, "network test: a->b: rate ")
 		if !strings.Contains(r.out, "each seen exactly once") {
 			t.Errorf("up says\n%s", r.out)

@@ -1,4 +1,4 @@
-//go:build passthrough
+//go:build e2e
 
 package e2e
 
@@ -89,6 +89,7 @@ func (p passingAgain) isWhole(how, nodes string) {
 // come up from what was kept, with the NICs that they had; one that no machine has meanwhile is given
 // back as it was.
 func TestPassthroughAgain(t *testing.T) {
+	plain(t)
 	hosttest.Nested(t, hosttest.NestedHost{Images: true}, func(t *testing.T) {
 		t.Setenv(stateLimit, "1GiB")
 		ready(t)

@@ -1,4 +1,4 @@
-//go:build passthrough
+//go:build e2e
 
 package e2e
 
@@ -66,6 +66,7 @@ func driver(t *testing.T, address string) string {
 
 // TestPassthrough: NICs of the host are a lab's, proven, and the host's again as they were.
 func TestPassthrough(t *testing.T) {
+	plain(t)
 	hosttest.Nested(t, hosttest.NestedHost{Images: true}, func(t *testing.T) {
 		ready(t)
 		vf := "/sys/bus/pci/devices/" + physical + "/virtfn"
@@ -280,6 +281,7 @@ func (r refusal) hold(t *testing.T) {
 // TestRefusals provokes each reason for a refusal that this host can have, and
 // looks that nothing else is refused.
 func TestRefusals(t *testing.T) {
+	plain(t)
 	hosttest.Nested(t, hosttest.NestedHost{}, func(t *testing.T) {
 		sh(t, "ip link set nic3 up")
 		good := func(t *testing.T) {
@@ -411,6 +413,7 @@ func TestRefusalsOfTheHost(t *testing.T) {
 		},
 	} {
 		t.Run(string(iommu), func(t *testing.T) {
+			plain(t)
 			hosttest.Nested(t, hosttest.NestedHost{IOMMU: iommu}, func(t *testing.T) {
 				r.of = "0000:01:00.0"
 				r.hold(t)

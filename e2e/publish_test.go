@@ -101,7 +101,7 @@ func TestPublishedPorts(t *testing.T) {
 		if d := doctor(t, file); d.state("bridged frames") != "ok" {
 			t.Errorf("where libvirt's rules come before Docker's, the lab would not work: %+v", d)
 		}
-		must(t, "up", file)
+		upShared(t, "offering", file)
 		in(t, "other", "iperf3 -s -D")
 		t.Run("beside Docker and firewalld", answersWhatIsPublished)
 

@@ -122,6 +122,32 @@ func (a again) killedAt(text string, args ...string) {
 	}
 }
 
+// TestWarm is the short form of TestReset: a lab boots, goes back to the moment when it was ready, and the next up resumes from it.
+func TestWarm(t *testing.T) {
+	hosttest.Private(t, func(t *testing.T) {
+		t.Setenv(stateLimit, "4GiB")
+		isClean := clean(t)
+		a := again{t, write(t, "lab.yaml", againLab)}
+		a.plans("nodes start cold: no ready state of lab again is kept")
+		must(t, "up", a.file)
+		boots := map[string]string{"one": a.boot("one"), "two": a.boot("two")}
+		a.dirty()
+		must(t, "reset")
+		a.isBack("one", boots["one"])
+		a.isBack("two", boots["two"])
+		a.isWhole(lab.Reset)
+		must(t, "down")
+		isClean()
+		a.plans("nodes start warm: from the ready state of 20")
+		must(t, "up", a.file)
+		a.isBack("one", boots["one"])
+		a.isBack("two", boots["two"])
+		a.isWhole(lab.Warm)
+		must(t, "down")
+		isClean()
+	})
+}
+
 // TestReset: nodes go back to the moment when they were ready, and a lab comes up from it.
 func TestReset(t *testing.T) {
 	hosttest.Private(t, func(t *testing.T) {

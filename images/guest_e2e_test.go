@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/mami-project/labctl/host"
+	"github.com/mami-project/labctl/host/hosttest"
 	"github.com/mami-project/labctl/topology"
 )
 
@@ -79,6 +80,7 @@ func launch(t testing.TB, n topology.Node, netdevs []string, more ...string) *gu
 	m := &guestMachine{t: t, serial: serial}
 	var qemu *exec.Cmd
 	start := func() {
+		hosttest.NoteMachine(t, "start\n")
 		qemu = exec.CommandContext(context.WithoutCancel(t.Context()), "qemu-system-x86_64", args...)
 		if err := qemu.Start(); err != nil {
 			t.Fatal(err)
@@ -271,6 +273,7 @@ func qemuToItsEnd(t *testing.T, b Base, args ...string) (string, error) {
 	serial := filepath.Join(t.TempDir(), "serial")
 	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
 	defer cancel()
+	hosttest.NoteMachine(t, "start\n")
 	err := exec.CommandContext(ctx, "qemu-system-x86_64", append([]string{
 		"-accel", "tcg", "-M", "pc", "-m", "256", "-nodefaults", "-display", "none", "-serial", "file:" + serial,
 		"-kernel", b.KernelPath(), "-initrd", b.InitrdPath(), "-append", b.CommandLine + noTimerCheck,

@@ -32,7 +32,7 @@ func isoStandIn(t *testing.T) string {
 	host.LockDir = t.TempDir()
 	t.Cleanup(func() { host.LockDir = others })
 	out, err := exec.Command("testdata/alpine-iso/build", "--path").Output()
-	path := strings.TrimSpace(string(out))
+	path := filepath.Join(strings.TrimSpace(string(out)), "alpine.iso")
 	if _, serr := os.Stat(path); err != nil || serr != nil {
 		t.Fatal("the stand-in for Alpine's ISO is not built: make alpine-iso: ", errors.Join(err, serr))
 	}

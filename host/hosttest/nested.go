@@ -63,5 +63,10 @@ func Nested(t *testing.T, h NestedHost, test func(t *testing.T)) {
 			args = append(args, "--copy", image)
 		}
 	}
+	note := "start\nrestore\n"
+	if h.IOMMU != IOMMUOn {
+		note = "start\n"
+	}
+	NoteMachine(t, note)
 	again(t, attempts{3, 30 * time.Minute}, args...) // an emulated machine that runs machines: its kernel panics at times
 }

@@ -1,4 +1,4 @@
-//go:build passthrough
+//go:build e2e
 
 package hosttest_test
 
