@@ -122,12 +122,12 @@ func testsIn(path string) ([]test, error) {
 	if err != nil {
 		return nil, err
 	}
-	real, elsewhere := false, false
+	onMachines, elsewhere := false, false
 	for _, group := range parsed.Comments {
 		tags, isTag := strings.CutPrefix(group.List[0].Text, "//go:build ")
 		if isTag && group.Pos() < parsed.Package {
-			real = strings.Contains(tags, "e2e")
-			elsewhere = !real // benchmarks, and tests that another test builds for its guest
+			onMachines = strings.Contains(tags, "e2e")
+			elsewhere = !onMachines // benchmarks, and tests that another test builds for its guest
 		}
 	}
 	if elsewhere {
@@ -139,7 +139,7 @@ func testsIn(path string) ([]test, error) {
 		if !ok || f.Recv != nil || !strings.HasPrefix(f.Name.Name, "Test") || f.Name.Name == "TestMain" {
 			continue
 		}
-		all = append(all, test{room: filepath.ToSlash(filepath.Dir(path)), fn: f.Name.Name, file: filepath.ToSlash(path), real: real})
+		all = append(all, test{room: filepath.ToSlash(filepath.Dir(path)), fn: f.Name.Name, file: filepath.ToSlash(path), real: onMachines})
 	}
 	return all, nil
 }

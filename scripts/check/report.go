@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -52,7 +53,7 @@ func (r *testRun) report() bool {
 		}
 	}
 	if len(failed) > 0 || fails > 0 {
-		show := exec.Command(".ci/failed", append(failed, existing(r.unitEvents())...)...)
+		show := exec.CommandContext(context.Background(), ".ci/failed", append(failed, existing(r.unitEvents())...)...)
 		show.Stdout, show.Stderr = os.Stdout, os.Stderr
 		_ = show.Run()
 		for _, o := range r.outcomes {

@@ -184,7 +184,7 @@ func (r *testRun) execute(ctx context.Context, o *outcome) error {
 	}
 	alone(cmd)
 	var said bytes.Buffer
-	convert := exec.Command("go", "tool", "test2json", "-t", "-p", o.room)
+	convert := exec.CommandContext(context.WithoutCancel(ctx), "go", "tool", "test2json", "-t", "-p", o.room)
 	events, err := os.Create(o.events)
 	if err != nil {
 		return err

@@ -25,6 +25,7 @@ var fakes = map[string]string{
 // runOf makes a run of those rooms, in a folder of its own.
 func runOf(t *testing.T, o options, rooms ...string) *testRun {
 	t.Helper()
+	t.Setenv("CHECK_BEGUN", "") // of the run that these tests are part of
 	dir := t.TempDir()
 	t.Chdir(dir)
 	must(t, os.MkdirAll(".ci", 0o755))
