@@ -34,7 +34,7 @@ func TestResetOfARunningMachine(t *testing.T) {
 		number, err := d.GetID()
 		must(t, err)
 
-		ctx, cancel := context.WithTimeout(t.Context(), longWait)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*longWait) // it starts three times
 		defer cancel()
 		starts := 0
 		require(t, requirement{what: "its firmware speaks", when: always, met: func(ctx context.Context, m Machine) error {

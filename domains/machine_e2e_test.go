@@ -81,7 +81,7 @@ func TestAttachEndsWithItsContext(t *testing.T) {
 				if !errors.Is(err, interrupted) {
 					t.Fatalf("time %d: %v", i, err)
 				}
-			case <-time.After(time.Minute):
+			case <-time.After(3 * longWait):
 				t.Fatalf("time %d: it still waits", i)
 			}
 		}
@@ -96,7 +96,7 @@ func TestAttachEndsWithItsContext(t *testing.T) {
 		select {
 		case err := <-ended:
 			t.Log("the machine's end:", err)
-		case <-time.After(time.Minute):
+		case <-time.After(3 * longWait):
 			t.Error("it outlives the machine")
 		}
 	})

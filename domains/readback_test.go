@@ -145,6 +145,24 @@ func say(text string) func(net.Conn) {
 // What a guest does must not keep labctl longer than one try may take.
 const soon = 3 * dialTime
 
+// promptly fails the test unless the answer is as wanted, and comes soon. A busy machine may hold up one
+// who asks or answers, for seconds: it is asked again then, and a yes that is not wanted is wrong at once.
+func promptly(t *testing.T, want bool, ask func() bool) {
+	t.Helper()
+	for left := 10; ; left-- {
+		start := time.Now()
+		got := ask()
+		took := time.Since(start)
+		if got == want && took <= soon {
+			return
+		}
+		if got && !want || left == 1 {
+			t.Errorf("%v after %s", got, took)
+			return
+		}
+	}
+}
+
 func TestSSHGreets(t *testing.T) {
 	for name, test := range map[string]struct {
 		server func(net.Conn)
@@ -164,15 +182,11 @@ func TestSSHGreets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			at := serve(t, test.server)
-			start := time.Now()
-			ctx, cancel := context.WithTimeout(t.Context(), 2*dialTime)
-			defer cancel()
-			if got := sshGreets(ctx, at); got != test.want {
-				t.Errorf("%v", got)
-			}
-			if took := time.Since(start); took > soon {
-				t.Errorf("it took %s", took)
-			}
+			promptly(t, test.want, func() bool {
+				ctx, cancel := context.WithTimeout(t.Context(), 2*dialTime)
+				defer cancel()
+				return sshGreets(ctx, at)
+			})
 		})
 	}
 	t.Run("nobody listens", func(t *testing.T) {
@@ -225,13 +239,7 @@ func TestInfluxPings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			at := serve(t, test.server)
-			start := time.Now()
-			if got := influxPings(t.Context(), "http", at, nil); got != test.want {
-				t.Errorf("%v", got)
-			}
-			if took := time.Since(start); took > soon {
-				t.Errorf("it took %s", took)
-			}
+			promptly(t, test.want, func() bool { return influxPings(t.Context(), "http", at, nil) })
 		})
 	}
 }
@@ -253,9 +261,9 @@ func TestInfluxPingsByHTTPS(t *testing.T) {
 		"another authority": {x509.NewCertPool(), "example.com", false},
 		"another node":      {own, "influxdb", false},
 	} {
-		by := &tls.Config{RootCAs: test.trusted, ServerName: test.node, MinVersion: tls.VersionTLS12}
-		if got := influxPings(t.Context(), "https", at, by); got != test.want {
-			t.Errorf("%s: %v", name, got)
-		}
+		t.Run(name, func(t *testing.T) {
+			by := &tls.Config{RootCAs: test.trusted, ServerName: test.node, MinVersion: tls.VersionTLS12}
+			promptly(t, test.want, func() bool { return influxPings(t.Context(), "https", at, by) })
+		})
 	}
 }

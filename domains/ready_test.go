@@ -64,7 +64,11 @@ func TestWaitEndsWithTheMachine(t *testing.T) {
 		want string
 	}{
 		"destroyed": {func(t *testing.T, m Machine) { must(t, lookup(t, m.On, m.Node.Object).Destroy()) }, "the machine has stopped"},
-		"gone":      {func(t *testing.T, m Machine) { must(t, m.Destroy(t.Context())) }, "the machine has stopped: "},
+		"gone": {func(t *testing.T, m Machine) {
+			d := lookup(t, m.On, m.Node.Object)
+			must(t, d.Undefine()) // it runs on: who watches it never sees it off and still there
+			must(t, d.Destroy())
+		}, "the machine has stopped: "},
 		"panicked": {func(t *testing.T, m Machine) {
 			must(t, os.WriteFile(m.Boot.Console, []byte("Kernel panic - not syncing: no init\nlast words\n"), 0o600))
 		}, "the machine has stopped: its kernel panicked"},

@@ -19,15 +19,17 @@ import (
 // perl is a real worker, whose port is a socket. In what it is something is replaced by something else, in pairs.
 func perl(t *testing.T, replaced ...string) (*Worker, *exec.Cmd) {
 	t.Helper()
-	const open = "open my $port, '+<:raw', port(shift)"
-	if strings.Count(worker, open) != 1 {
-		t.Fatalf("worker.pl does not say %q once", open)
+	replaced = append(replaced, "open my $port, '+<:raw', port(shift)", "open my $port, '+<&=', 3")
+	for i := 0; i < len(replaced); i += 2 {
+		if strings.Count(worker, replaced[i]) != 1 {
+			t.Fatalf("worker.pl does not say %q once", replaced[i])
+		}
 	}
 	ends, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	must(t, err)
 	ours, its := os.NewFile(uintptr(ends[0]), "ours"), os.NewFile(uintptr(ends[1]), "its")
 	defer func() { _, _ = ours.Close(), its.Close() }()
-	cmd := exec.CommandContext(t.Context(), "perl", "-Mstrict", "-Mwarnings=FATAL,all", "-e", strings.NewReplacer(append(replaced, open, "open my $port, '+<&=', 3")...).Replace(worker))
+	cmd := exec.CommandContext(t.Context(), "perl", "-Mstrict", "-Mwarnings=FATAL,all", "-e", strings.NewReplacer(replaced...).Replace(worker))
 	cmd.ExtraFiles = []*os.File{its}
 	cmd.Stderr = os.Stderr
 	must(t, cmd.Start())

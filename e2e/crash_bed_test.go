@@ -194,7 +194,7 @@ func (b *bed) lower() {
 }
 
 // How long what ends with labctl may outlive it.
-const dyingTime = 30 * time.Second
+const dyingTime = 3 * time.Minute
 
 // isClean compares the host with what it was before the lab.
 func (b *bed) isClean() {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,7 +79,11 @@ func TestDefaultLab(t *testing.T) {
 var nodes = []string{"iperf-client", "iperf-server", "tshark", "influxdb"}
 
 func statusTellsAll(t *testing.T) {
-	s := status(t)
+	var s lab.Status
+	eventually(t, "each node is ready", func() bool { // which a busy one cannot always show in the seconds that it is given
+		s = status(t)
+		return !slices.ContainsFunc(s.Nodes, func(n lab.NodeStatus) bool { return !n.Ready })
+	})
 	if s.Name != "trafic" || s.State != lab.Whole || len(s.Strays) != 0 {
 		t.Errorf("status is %s of %s, strays %v", s.State, s.Name, s.Strays)
 	}
@@ -125,7 +130,11 @@ func statusTellsAll(t *testing.T) {
 
 // drawnAndWatched: a drawing has what is up and what passed there, and so has a watch until Ctrl-C.
 func drawnAndWatched(t *testing.T) {
-	drawn := must(t, "graph", "--live")
+	var drawn string
+	eventually(t, "iperf-client is drawn as ready", func() bool { // as in statusTellsAll
+		drawn = must(t, "graph", "--live")
+		return strings.Contains(drawn, "iperf-client (ready)")
+	})
 	for _, want := range []string{"lab trafic is whole", "iperf-client (ready)", "link up, "} {
 		if !strings.Contains(drawn, want) {
 			t.Errorf("the drawing has no %q", want)
@@ -234,7 +243,7 @@ func rootsShell(t *testing.T) {
 	if got := in(t, "iperf-client", "getent passwd root | cut -d: -f7"); got != "/bin/bash" {
 		t.Errorf("root's shell is %s", got)
 	}
-	got := strings.Fields(must(t, "ssh", "iperf-client", "--",
+	got := strings.Fields(mustReach(t, "ssh", "iperf-client", "--",
 		`bash -lc 'echo $GOOS $GOARCH $CGO_ENABLED; go version; ls -d $(go env GOPATH)/bin $(go env GOPATH)/src; git --version; make --version | head -1; case $PATH in $(go env GOPATH)/bin:*) echo path-is-set;; esac'`))
 	for _, want := range []string{"linux", "amd64", "0", "/root/go/bin", "/root/go/src", "git", "Make", "path-is-set"} {
 		if !contains(got, want) {

@@ -85,9 +85,17 @@ type result struct {
 // command is labctl with those words, in an empty folder.
 func command(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command(os.Getenv(binary), args...)
+	cmd := exec.Command(os.Getenv(binary), patient(args)...)
 	cmd.Dir = t.TempDir()
 	return cmd
+}
+
+// patient gives commands that give up after some minutes far longer than a slow machine needs, where a test says nothing of it.
+func patient(args []string) []string {
+	if len(args) == 0 || !slices.Contains([]string{"up", "down", "reset", "verify"}, args[0]) || slices.Contains(args, "--timeout") {
+		return args
+	}
+	return slices.Insert(slices.Clone(args), 1, "--timeout", "30m")
 }
 
 // labctl runs labctl to its end.
@@ -247,7 +255,7 @@ func trySh(t *testing.T, script string) bool {
 // eventually waits for a condition, far longer than a slow machine needs.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	inTime(t, 3*time.Minute, what, holds)
+	inTime(t, 5*time.Minute, what, holds)
 }
 
 // inTime is eventually for what takes long by itself.
@@ -262,6 +270,54 @@ func inTime(t *testing.T, most time.Duration, what string, holds func() bool) {
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// untilSh runs a shell script on the private host until it succeeds, and returns what it printed, trimmed: a node that stands
+// still for seconds answers nobody who asks just then.
+func untilSh(t *testing.T, script string) string {
+	t.Helper()
+	var said []byte
+	eventually(t, script+" succeeds", func() bool {
+		before := string(said)
+		var err error
+		if said, err = exec.Command("bash", "-euc", script).CombinedOutput(); err != nil && string(said) != before {
+			t.Logf("%s: %v\n%s", script, err, said)
+		}
+		return err == nil
+	})
+	return strings.TrimSpace(string(said))
+}
+
+// untilIn is that of a script in a node, which asks another one.
+func untilIn(t *testing.T, node, script string) string {
+	t.Helper()
+	var r result
+	eventually(t, script+" succeeds in "+node, func() bool {
+		r = labctl(t, "exec", node, "--", "sh", "-c", script)
+		return r.code == 0
+	})
+	return strings.TrimSpace(r.out)
+}
+
+// reached runs a command of labctl's that goes by ssh, again where ssh gave up a node before it was in it: nothing was done then.
+func reached(t *testing.T, args ...string) result {
+	t.Helper()
+	var r result
+	eventually(t, "ssh gets into the node", func() bool {
+		r = labctl(t, args...)
+		return r.code != 255 || !strings.Contains(r.err, "timed out") && !strings.Contains(r.err, "No route to host")
+	})
+	return r
+}
+
+// mustReach is must for such a command.
+func mustReach(t *testing.T, args ...string) string {
+	t.Helper()
+	r := reached(t, args...)
+	if r.code != 0 {
+		t.Fatalf("labctl %s: exit %d", strings.Join(args, " "), r.code)
+	}
+	return r.out
 }
 
 // clean takes a Baseline and returns what checks that the host is as it was then.

@@ -46,7 +46,7 @@ func TestExampleRouter(t *testing.T) {
 			measuredByName(t, "client", "server", "router")
 		})
 		t.Run("ssh", func(t *testing.T) {
-			got := in(t, "tshark", "for n in client router.control server; do ssh -o BatchMode=yes $n hostname; done")
+			got := untilIn(t, "tshark", "set -e; for n in client router.control server; do ssh -o BatchMode=yes $n hostname; done")
 			if got != "client\nrouter\nserver" {
 				t.Errorf("from tshark: %q", got)
 			}
@@ -71,16 +71,7 @@ func TestExampleRouter(t *testing.T) {
 // runThroughRouter runs flows without naming their ends, and compares what was counted
 // at the router with what was captured.
 func runThroughRouter(t *testing.T) {
-	runs := t.TempDir()
-	must(t, "run", "--runs", runs, "--expect", example(t, "ci/expect.yaml"), example(t, "ci/flows"))
-	dirs, err := filepath.Glob(filepath.Join(runs, "router-*"))
-	if err != nil || len(dirs) != 1 {
-		t.Fatalf("runs are %q, %v", dirs, err)
-	}
-	r, err := flows.ReadRun(dirs[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := steadyRun(t, "--expect", example(t, "ci/expect.yaml"), example(t, "ci/flows"))
 	m := r.Manifest
 	if m.Client != "client" || m.Server != "server" || len(m.Captures) != 1 {
 		t.Fatalf("from %s to %s, captures %+v", m.Client, m.Server, m.Captures)
@@ -92,7 +83,7 @@ func runThroughRouter(t *testing.T) {
 	if c.Of != "router" || c.Missing() != 0 || c.Written.Bytes < bytes || c.AtNIC.Bytes < bytes || c.AtNIC.Bytes > 2*c.Written.Bytes {
 		t.Errorf("%d bytes were received, and the capture is %+v", bytes, c)
 	}
-	report, err := os.ReadFile(filepath.Join(dirs[0], flows.ReportFile))
+	report, err := os.ReadFile(filepath.Join(r.Dir, flows.ReportFile))
 	if err != nil || !strings.Contains(string(report), "Between the sides of test: node router") {
 		t.Errorf("the report does not name the router: %v", err)
 	}
@@ -186,21 +177,28 @@ func without(lines, word string) string {
 // life left, and that those in between are who says so where it is too short.
 func goesThrough(t *testing.T, from, to string, ttl int, by ...string) {
 	t.Helper()
-	if got := in(t, from, "ping -c 1 -W 20 "+to); !strings.Contains(got, fmt.Sprintf(" ttl=%d ", ttl)) {
+	if got := untilIn(t, from, "ping -c 1 -W 20 "+to); !strings.Contains(got, fmt.Sprintf(" ttl=%d ", ttl)) {
 		t.Errorf("%s pings %s:\n%s", from, to, got)
 	}
 	for i, hop := range by {
-		got := in(t, from, fmt.Sprintf("ping -c 1 -W 20 -t %d %s || :", i+1, to))
-		if !strings.Contains(got, "From "+hop) || !strings.Contains(got, "Time to live exceeded") {
+		var got string
+		eventually(t, fmt.Sprintf("a packet of %s's ends before %s, after %d nodes", from, to, i), func() bool {
+			got = in(t, from, fmt.Sprintf("ping -c 1 -W 20 -t %d %s || :", i+1, to))
+			return strings.Contains(got, "Time to live exceeded")
+		})
+		if !strings.Contains(got, "From "+hop) {
 			t.Errorf("%s pings %s over %d nodes, and it does not end at %s:\n%s", from, to, i, hop, got)
 		}
 	}
 }
 
+// stopServing ends a node's iperf3, and waits until it has ended.
+const stopServing = "pkill -x iperf3; while pgrep -x iperf3 >/dev/null; do sleep 0.1; done"
+
 // listens has a node serve iperf3.
 func listens(t *testing.T, node string) {
 	t.Helper()
-	in(t, node, "pkill -x iperf3; iperf3 -s -D")
+	in(t, node, stopServing+"; iperf3 -s -D")
 	eventually(t, node+" listens", func() bool { return in(t, node, "ss -Hltn 'sport = :5201'") != "" })
 }
 
@@ -209,15 +207,15 @@ func listens(t *testing.T, node string) {
 func measuredByName(t *testing.T, client, server string, by ...string) {
 	t.Helper()
 	listens(t, server)
-	defer in(t, server, "pkill -x iperf3")
+	defer in(t, server, stopServing)
 	before := make([]int, len(by))
 	for i, hop := range by {
 		before[i] = forwarded(t, hop)
 	}
 	for _, direction := range []string{"", "-R"} {
-		in(t, client, "iperf3 -c "+server+" -t 2 -b 2M "+direction)
+		in(t, client, "iperf3 -c "+server+" -n 2M -b 4M "+direction) // bytes, and not seconds, of which a node may miss some
 	}
-	const least = 2 * 2 * 2e6 / 8 / 1500 * 0.8 // packets, without acknowledgements
+	const least = 2 * (2 << 20) / 1500 * 0.8 // packets, without acknowledgements
 	for i, hop := range by {
 		if n := forwarded(t, hop) - before[i]; float64(n) < least {
 			t.Errorf("%s has forwarded %d packets, fewer than %.0f", hop, n, least)

@@ -182,9 +182,11 @@ func changedFileIsRefused(t *testing.T) {
 func nothingFallsBack(t *testing.T) {
 	mac := status(t).Nodes[0].NICs[1].MAC
 	link := in(t, "iperf-client", "basename $(dirname $(grep -l "+mac+" /sys/class/net/*/address))")
-	if !strings.Contains(in(t, "iperf-client", "ping -c1 -W20 iperf-server"), " 0% packet loss") {
-		t.Fatal("iperf-server does not answer iperf-client")
+	answers := func() bool {
+		r := labctl(t, "exec", "iperf-client", "--", "ping", "-c1", "-W20", "iperf-server")
+		return r.code == 0 && strings.Contains(r.out, " 0% packet loss")
 	}
+	eventually(t, "iperf-server answers iperf-client", answers)
 	in(t, "iperf-client", "ip link set "+link+" down")
 	if labctl(t, "exec", "iperf-client", "--", "ping", "-c1", "-W5", "iperf-server").code == 0 {
 		t.Error("with the test link down iperf-server answers all the same")
@@ -193,9 +195,7 @@ func nothingFallsBack(t *testing.T) {
 		t.Errorf("with the test link down there is a way to iperf-server: %s", out)
 	}
 	in(t, "iperf-client", "ip link set "+link+" up")
-	eventually(t, "the link is back", func() bool {
-		return labctl(t, "exec", "iperf-client", "--", "ping", "-c1", "-W5", "iperf-server").code == 0
-	})
+	eventually(t, "the link is back", answers)
 }
 
 // arpIsAnsweredInPlace asks on the control network for an address on the test network.
@@ -209,8 +209,6 @@ func arpIsAnsweredInPlace(t *testing.T) {
 	if got := sh(t, "ip neigh show 10.7.2.40 dev "+bridge); strings.Contains(got, "lladdr") {
 		t.Errorf("iperf-client answers ARP on the control network for its test address: %s", got)
 	}
-	if !trySh(t, fmt.Sprintf(reached, "10.7.1.40")) {
-		t.Error("iperf-client does not answer at its control address")
-	}
+	eventually(t, "iperf-client answers at its control address", func() bool { return trySh(t, fmt.Sprintf(reached, "10.7.1.40")) })
 	sh(t, "ip route del 10.7.2.40/32 dev "+bridge)
 }

@@ -54,29 +54,29 @@ func noNodeSpeaksToTheOutside(t *testing.T) {
 		}
 	}
 	// the witness sees what there is to see
-	must(t, "exec", "iperf-client", "--", "sh", "-c", "ping -c1 -W1 198.51.100.1; true")
-	if n := witnessed(t, "outward"); n == "0" {
-		t.Error("the witness does not count what a node sends outside")
-	}
+	eventually(t, "the witness counts what a node sends outside", func() bool {
+		must(t, "exec", "iperf-client", "--", "sh", "-c", "ping -c1 -W1 198.51.100.1; true")
+		return witnessed(t, "outward") != "0"
+	})
 }
 
 func influxAnswers(t *testing.T) {
-	const ping = "curl -sf -m 20 -o /dev/null -w '%%{http_code}' http://%s:8086/ping"
+	const ping = "curl -sf -m 60 -o /dev/null -w '%%{http_code}' http://%s:8086/ping"
 	for _, at := range []string{"10.7.1.43", "127.0.0.1", "192.0.2.1"} {
-		if got := sh(t, fmt.Sprintf(ping, at)); got != "204" {
+		if got := untilSh(t, fmt.Sprintf(ping, at)); got != "204" {
 			t.Errorf("InfluxDB at %s answers the host with %s", at, got)
 		}
 	}
 	for _, n := range nodes {
-		if got := in(t, n, fmt.Sprintf(ping, "influxdb")); got != "204" {
+		if got := untilIn(t, n, fmt.Sprintf(ping, "influxdb")); got != "204" {
 			t.Errorf("InfluxDB answers %s with %s", n, got)
 		}
 	}
-	got := sh(t, `at=http://10.7.1.43:8086
-curl -sf -m 20 -i $at/ping | grep -i x-influxdb-version: | tr -d '\r'
-curl -sf -m 20 -XPOST $at/query --data-urlencode 'q=CREATE DATABASE proof' >/dev/null
-curl -sf -m 20 -XPOST "$at/write?db=proof" --data-binary 'frames,flow=1 seen=42'
-curl -sf -m 20 -G "$at/query?db=proof" --data-urlencode 'q=SELECT seen FROM frames'`)
+	got := untilSh(t, `set -o pipefail; at=http://10.7.1.43:8086 curl='curl -sf -m 60'
+$curl -i $at/ping | grep -i x-influxdb-version: | tr -d '\r'
+$curl -XPOST $at/query --data-urlencode 'q=CREATE DATABASE proof' >/dev/null
+$curl -XPOST "$at/write?db=proof" --data-binary 'frames,flow=1 seen=42'
+$curl -G "$at/query?db=proof" --data-urlencode 'q=SELECT seen FROM frames'`)
 	if !strings.Contains(strings.ToLower(got), "version: 1.") || !strings.Contains(got, ",42]") {
 		t.Errorf("InfluxDB 1.x does not keep what is written to it:\n%s", got)
 	}
@@ -85,19 +85,17 @@ curl -sf -m 20 -G "$at/query?db=proof" --data-urlencode 'q=SELECT seen FROM fram
 // onlyPublishedPortsAreOpen tries the lab from another host.
 func onlyPublishedPortsAreOpen(t *testing.T) {
 	const outside = "ip netns exec outside "
-	if got := sh(t, outside+"curl -sf -m 20 -o /dev/null -w '%{http_code}' http://192.0.2.1:8086/ping"); got != "204" {
+	if got := untilSh(t, outside+"curl -sf -m 60 -o /dev/null -w '%{http_code}' http://192.0.2.1:8086/ping"); got != "204" {
 		t.Errorf("InfluxDB's published port answers %s", got)
 	}
-	const banner = `timeout 20 bash -c 'exec 3<>/dev/tcp/%s/%s; read -r line <&3; echo "$line"'`
-	if got := sh(t, outside+fmt.Sprintf(banner, "192.0.2.1", "2222")); !strings.HasPrefix(got, "SSH-2.0") {
+	const banner = `timeout 60 bash -c 'exec 3<>/dev/tcp/%s/%s && read -r line <&3 && echo "$line"'`
+	if got := untilSh(t, outside+fmt.Sprintf(banner, "192.0.2.1", "2222")); !strings.HasPrefix(got, "SSH-2.0") {
 		t.Errorf("tshark's published port says %q", got)
 	}
-	if got := sh(t, fmt.Sprintf(banner, "10.7.1.40", "22")); !strings.HasPrefix(got, "SSH-2.0") {
+	if got := untilSh(t, fmt.Sprintf(banner, "10.7.1.40", "22")); !strings.HasPrefix(got, "SSH-2.0") {
 		t.Errorf("the host itself does not reach iperf-client's ssh: %q", got)
 	}
-	if !trySh(t, "ping -c1 -W20 10.7.1.40") {
-		t.Error("the host itself does not ping iperf-client")
-	}
+	eventually(t, "the host itself pings iperf-client", func() bool { return trySh(t, "ping -c1 -W20 10.7.1.40") })
 	// all at once: each of these runs into its time limit
 	var script strings.Builder
 	for _, at := range []string{"10.7.1.40", "10.7.1.41", "10.7.1.42", "10.7.1.43", "10.7.2.40", "10.7.2.41", "192.0.2.1"} {

@@ -102,7 +102,7 @@ func TestPublishedPorts(t *testing.T) {
 			t.Errorf("where libvirt's rules come before Docker's, the lab would not work: %+v", d)
 		}
 		upShared(t, "offering", file)
-		in(t, "other", "iperf3 -s -D")
+		in(t, "other", "iperf3 -s -D; until ss -Hltn 'sport = :5201' | grep -q .; do sleep 0.1; done")
 		t.Run("beside Docker and firewalld", answersWhatIsPublished)
 
 		t.Run("https", func(t *testing.T) { servesHTTPS(t, file) })
@@ -141,15 +141,15 @@ func outsideAsks(at, port string) string {
 // answersWhatIsPublished has the other host try every port of the host's and of the nodes'.
 func answersWhatIsPublished(t *testing.T) {
 	const outside = "ip netns exec outside "
-	if got := sh(t, outside+"curl -sf -m 20 -o /dev/null -w '%{http_code}' http://192.0.2.5:8086/ping"); got != "204" {
+	if got := untilSh(t, outside+"curl -sf -m 60 -o /dev/null -w '%{http_code}' http://192.0.2.5:8086/ping"); got != "204" {
 		t.Errorf("InfluxDB, published on one address, answers %s", got)
 	}
-	if got := sh(t, outside+`timeout 20 bash -c 'read -r line </dev/tcp/192.0.2.1/2222; echo "$line"'`); !strings.HasPrefix(got, "SSH-2.0") {
+	if got := untilSh(t, outside+`timeout 60 bash -c 'read -r line </dev/tcp/192.0.2.1/2222 && echo "$line"'`); !strings.HasPrefix(got, "SSH-2.0") {
 		t.Errorf("ssh's published port says %q", got)
 	}
-	if !trySh(t, "timeout 10 bash -c '</dev/tcp/10.7.1.41/5201'") {
-		t.Error("the host does not reach iperf3's server: that others do not shows nothing")
-	}
+	eventually(t, "the host reaches iperf3's server: that others do not shows something", func() bool {
+		return trySh(t, "timeout 60 bash -c '</dev/tcp/10.7.1.41/5201'")
+	})
 	// The host refuses at once what it has not, so all ports below the ephemeral ones can be tried.
 	if open := sh(t, outside+`bash -c 'for a in 192.0.2.1 192.0.2.5; do for p in {1..9999}; do { true 3<>/dev/tcp/$a/$p; } 2>/dev/null && echo $a:$p; done; done; true'`); open != "192.0.2.1:2222\n192.0.2.1:8087\n192.0.2.5:2222\n192.0.2.5:8086\n192.0.2.5:8087" {
 		t.Errorf("of the host these ports answer:\n%s", open)
@@ -172,8 +172,12 @@ func servesHTTPS(t *testing.T, file string) {
 	if out := must(t, "status"); authority == "" || !strings.Contains(out, authority) {
 		t.Fatalf("status does not say how https is trusted:\n%s", out)
 	}
-	ask := func(options, url string) string { // the status, or curl's own exit code
-		return sh(t, "ip netns exec outside curl -s -m 20 -o /dev/null -w '%{http_code}' "+options+" "+url+" || echo \" $?\"")
+	ask := func(options, url string) (says string) { // the status, or curl's own exit code
+		eventually(t, url+" answers in time", func() bool {
+			says = sh(t, "ip netns exec outside curl -s -m 60 -o /dev/null -w '%{http_code}' "+options+" "+url+" || echo \" $?\"")
+			return says != "000 7" && says != "000 28" // it does not get there, or not in time
+		})
+		return says
 	}
 	const byName = " --resolve store:8087:192.0.2.1 --resolve store.control:8087:192.0.2.5 --resolve other:8087:192.0.2.1"
 	trusting := "--cacert " + authority + byName
@@ -194,14 +198,15 @@ func servesHTTPS(t *testing.T, file string) {
 		t.Errorf("by TLS 1.1 it answers %s", got)
 	}
 	// what is long comes whole, also to several at once
-	got := sh(t, "at=https://store:8087; curl='ip netns exec outside curl -sf -m 60 "+trusting+`'
-$curl -XPOST $at/query --data-urlencode 'q=CREATE DATABASE proof' >/dev/null
+	got := sh(t, "at=https://store:8087 again='-m 600 --retry 5 --retry-all-errors'; curl=\"ip netns exec outside curl -sf $again "+trusting+`"
+$curl -o /dev/null -XPOST $at/query --data-urlencode 'q=CREATE DATABASE proof'
 for i in {1..20000}; do echo "frames seen=$i $i"; done >/run/points
 $curl -XPOST "$at/write?db=proof&precision=s" --data-binary @/run/points
-for i in 1 2 3 4; do $curl -G "$at/query?db=proof&epoch=s" --data-urlencode 'q=SELECT seen FROM frames' | md5sum >/run/got$i & done
+for i in 1 2 3 4; do $curl -o /run/got$i -G "$at/query?db=proof&epoch=s" --data-urlencode 'q=SELECT seen FROM frames' & done
 wait
-curl -sf -m 60 -G "http://10.7.1.43:8086/query?db=proof&epoch=s" --data-urlencode 'q=SELECT seen FROM frames' | md5sum >/run/got
-sort -u /run/got /run/got[1-4] | wc -l; rm /run/points /run/got*`)
+curl -sf $again -o /run/got -G "http://10.7.1.43:8086/query?db=proof&epoch=s" --data-urlencode 'q=SELECT seen FROM frames'
+for i in '' 1 2 3 4; do md5sum </run/got$i; done >/run/sums
+sort -u /run/sums | wc -l; rm /run/points /run/sums /run/got*`)
 	if got != "1" {
 		t.Errorf("by https come %s different answers", got)
 	}

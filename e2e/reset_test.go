@@ -70,7 +70,7 @@ func (a again) isWhole(how string) {
 		a.Errorf("impairments are %+v", s.Impairments)
 	}
 	must(a.T, "verify")
-	if got := sh(a.T, "exec 3<>/dev/tcp/127.0.0.1/2222; head -c 7 <&3"); got != "SSH-2.0" {
+	if got := untilSh(a.T, "timeout 60 bash -ec 'exec 3<>/dev/tcp/127.0.0.1/2222; head -c 7 <&3'"); got != "SSH-2.0" {
 		a.Errorf("behind the published port there is %q", got)
 	}
 	for _, node := range []string{"one", "two"} {

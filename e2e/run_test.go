@@ -56,15 +56,13 @@ func TestQuickRun(t *testing.T) {
 	hosttest.Private(t, func(t *testing.T) {
 		isClean := clean(t)
 		upShared(t, "trafic")
-		runs := t.TempDir()
-		junit := filepath.Join(runs, "junit.xml")
-		labctl(t, "run", "--runs", runs, "--junit", junit, quickFlows(t)).check(t, 0)
-		r := ran(t, runs)
+		junit := filepath.Join(t.TempDir(), "junit.xml")
+		r := steadyRun(t, "--junit", junit, quickFlows(t))
 		runHolds(t, r, junit)
 		if len(r.Results) != 4 {
 			t.Errorf("there are %d results", len(r.Results))
 		}
-		page := sh(t, "../flows/report/testdata/chromium --headless --disable-gpu --virtual-time-budget=10000 --dump-dom file://"+filepath.Join(r.Dir, flows.ReportFile)+" 2>/dev/null")
+		page := untilSh(t, "../flows/report/testdata/chromium --headless --disable-gpu --virtual-time-budget=10000 --dump-dom file://"+filepath.Join(r.Dir, flows.ReportFile)+" 2>/dev/null")
 		for _, want := range []string{r.Manifest.ID, "<svg", "bulk", "audio", "up"} {
 			if !strings.Contains(page, want) {
 				t.Errorf("the report has no %q in a browser:\n%.3000s", want, page)
@@ -102,10 +100,51 @@ func quickFlows(t *testing.T) string {
 	return dir
 }
 
+// steadyRun runs flows in which nothing may go wrong, and again where all that did is what a node does to flows of seconds that
+// stands still for seconds: labctl is right to tell of that.
+func steadyRun(t *testing.T, words ...string) flows.Run {
+	t.Helper()
+	for left := 5; ; left-- {
+		runs := t.TempDir()
+		end := labctl(t, slices.Concat([]string{"run", "--runs", runs}, words)...)
+		if r := ran(t, runs); left == 1 || !stoodStill(r, end.out) {
+			end.check(t, 0)
+			return r
+		}
+	}
+}
+
+// pauses are in what labctl says of flows that a pause of a node has cut short, of what follows from it, and of a clock that did
+// not answer meanwhile.
+var pauses = []string{
+	"intervals of", "may be under way at the end", "server is busy", "'s clock is not known",
+	"NOT met: flow bulk: throughput", "nothing was measured: no start went through",
+}
+
+// stoodStill says whether something went wrong in a run, and all of it as in a pause of a node.
+func stoodStill(r flows.Run, said string) bool {
+	wrong := slices.Clone(r.Manifest.Wrong)
+	for _, s := range r.Results {
+		wrong = append(wrong, s.Failed)
+	}
+	for line := range strings.Lines(said) {
+		if strings.HasPrefix(line, "NOT met: ") {
+			wrong = append(wrong, line)
+		}
+	}
+	wrong = slices.DeleteFunc(wrong, func(why string) bool { // which does not count, or only sums up
+		return why == "" || strings.HasPrefix(why, "the clocks of") || strings.HasSuffix(why, "starts of flows failed")
+	})
+	another := func(why string) bool {
+		return !slices.ContainsFunc(pauses, func(p string) bool { return strings.Contains(why, p) })
+	}
+	return len(wrong) > 0 && !slices.ContainsFunc(wrong, another)
+}
+
 // ran reads the one run in a folder of runs.
 func ran(t *testing.T, runs string) flows.Run {
 	t.Helper()
-	dirs, err := filepath.Glob(filepath.Join(runs, "trafic-*"))
+	dirs, err := filepath.Glob(filepath.Join(runs, "*-*"))
 	if err != nil || len(dirs) != 1 {
 		t.Fatalf("runs are %q, %v", dirs, err)
 	}
@@ -217,9 +256,9 @@ func runHolds(t *testing.T, r flows.Run, junit string) {
 		t.Errorf("JUnit's file is %q, %v", text, err)
 	}
 	for _, node := range nodes {
-		if left := in(t, node, "ls -d /var/tmp/labctl-run* /run/labctl-run* 2>/dev/null; pgrep -a 'iperf3|dumpcap' || :"); left != "" {
-			t.Errorf("in %s is left: %s", node, left)
-		}
+		eventually(t, "nothing is left in "+node, func() bool { // what was told to end may take a moment
+			return in(t, node, "ls -d /var/tmp/labctl-run* /run/labctl-run* 2>/dev/null; pgrep -a 'iperf3|dumpcap' || :") == ""
+		})
 	}
 }
 

@@ -86,7 +86,7 @@ ip -n neighbour link set near1 up`)
 		}
 		t.Run("the neighbour", reachesNeighbours)
 		t.Run("measured traffic", func(t *testing.T) {
-			in(t, "two", "iperf3 -s -D -1; until ss -Hltn | grep -q :5201; do sleep 0.1; done")
+			serve(t, "two", "5201")
 			before := sh(t, "cat /sys/class/net/foreign1/statistics/tx_bytes")
 			in(t, "one", "iperf3 -c two -n 4M")
 			after := sh(t, "cat /sys/class/net/foreign1/statistics/tx_bytes")
@@ -155,11 +155,11 @@ func refusesBridges(t *testing.T, file string) {
 
 // reachesNeighbours: a neighbour on the bridge reaches a node by its own address, and back; so does the host.
 func reachesNeighbours(t *testing.T) {
-	if got := sh(t, `ip netns exec neighbour timeout 20 bash -c 'read -r line </dev/tcp/192.0.2.40/22; echo "$line"'`); !strings.HasPrefix(got, "SSH-2.0") {
+	if got := untilSh(t, `ip netns exec neighbour timeout 60 bash -c 'read -r line </dev/tcp/192.0.2.40/22 && echo "$line"'`); !strings.HasPrefix(got, "SSH-2.0") {
 		t.Errorf("one's ssh says %q to the neighbour", got)
 	}
-	in(t, "one", "ping -c1 -W20 192.0.2.9")
-	if got := strings.TrimSpace(must(t, "ssh", "two", "hostname")); got != "two" {
+	untilIn(t, "one", "ping -c1 -W20 192.0.2.9")
+	if got := strings.TrimSpace(mustReach(t, "ssh", "two", "hostname")); got != "two" {
 		t.Errorf("labctl ssh reaches %q", got)
 	}
 	if out := must(t, "plan", write(t, "site.yaml", onSite)); strings.Contains(out, "warning") {

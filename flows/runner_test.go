@@ -17,8 +17,9 @@ import (
 
 // local is this machine in a node's place, with what iperf3 and ss do replaced.
 type local struct {
-	t   *testing.T
-	dir string // of all that is a node's own
+	t    *testing.T
+	dir  string   // of all that is a node's own
+	runs *os.File // the end of a pipe that each process of it has open
 }
 
 // What stands in for iperf3: a server listens until it is ended, or, on port 1, ends
@@ -31,11 +32,12 @@ while [ $# -gt 0 ]; do
 done
 if [ "$server" ]; then
 	[ "$port" = 1 ] && { echo '{"error": "unable to start listener"}'; exit 1; }
-	echo "LISTEN 0 1 10.0.0.1:$port 0.0.0.0:*" >>"$NODE/listening"
 	trap 'echo ended >>"$NODE/called"; exit' TERM
+	echo "LISTEN 0 1 10.0.0.1:$port 0.0.0.0:*" >>"$NODE/listening"
 	while :; do sleep 0.05; done
 fi
 trap 'echo "{\"error\": \"interrupt\"}"; exit 1' TERM
+echo "sends on $port" >>"$NODE/called"
 for ((i = 0; i < port % 1000 * 2; i++)); do sleep 0.05; done
 echo "{}"
 exit $((port / 9000))
@@ -43,15 +45,24 @@ exit $((port / 9000))
 
 func newLocal(t *testing.T) local {
 	t.Helper()
-	l := local{t, t.TempDir()}
+	dir := t.TempDir()
+	left, runs, err := os.Pipe()
+	must(t, err)
+	l := local{t, dir, runs}
 	for name, text := range map[string]string{"iperf3": fakeIperf, "ss": "#!/bin/bash\ncat \"$NODE/listening\" 2>/dev/null\n:\n"} {
 		if err := os.WriteFile(filepath.Join(l.dir, name), []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	t.Cleanup(func() {
+		defer left.Close()
 		if _, err := l.Bash(context.Background(), forgetScript); err != nil {
 			t.Error(err)
+		}
+		_ = runs.Close()
+		must(t, left.SetReadDeadline(time.Now().Add(time.Minute)))
+		if _, err := io.Copy(io.Discard, left); err != nil { // what still ends would write into a folder that is being removed
+			t.Errorf("processes of the node do not end: %v", err)
 		}
 	})
 	return l
@@ -59,9 +70,11 @@ func newLocal(t *testing.T) local {
 
 func (l local) command(ctx context.Context, script string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "/bin/bash", "-s")
-	own := strings.NewReplacer(nodeDir, l.dir+"/run", groupFile, l.dir+"/group")
+	// on a busy machine clients may take longer to end than they may in a node
+	own := strings.NewReplacer(nodeDir, l.dir+"/run", groupFile, l.dir+"/group", "SECONDS < 10;", "SECONDS < 50;")
 	cmd.Stdin = strings.NewReader(own.Replace(script))
 	cmd.Env = append(os.Environ(), "PATH="+l.dir+":"+os.Getenv("PATH"), "NODE="+l.dir)
+	cmd.ExtraFiles = []*os.File{l.runs}
 	return cmd
 }
 
@@ -88,6 +101,29 @@ func (l local) called() string {
 	return string(text)
 }
 
+// begun is a node in which something happens once the script of its clients has begun, before anybody waits for them.
+type begun struct {
+	local
+	then func()
+}
+
+func (b begun) Bash(ctx context.Context, script string) ([]byte, error) {
+	out, err := b.local.Bash(ctx, script)
+	if strings.Contains(script, "\nzero=") {
+		b.then()
+	}
+	return out, err
+}
+
+// has waits until a file of the node's says something.
+func (l local) has(file, what string) {
+	l.t.Helper()
+	eventually(l.t, file+" says "+what, func() bool {
+		text, _ := os.ReadFile(filepath.Join(l.dir, file))
+		return strings.Contains(string(text), what)
+	})
+}
+
 // flowAt is a flow to a port, that starts at those instants (ms).
 func flowAt(label string, port int, at ...int) Flow {
 	f := Flow{Label: label}
@@ -104,7 +140,7 @@ func experiment(t *testing.T, fs ...Flow) (Experiment, local, local) {
 	client, server := newLocal(t), newLocal(t)
 	return Experiment{
 		Flows: fs, Client: client, Server: server, From: netip.MustParseAddr("10.0.0.2"), To: netip.MustParseAddr("10.0.0.1"),
-		Grace: time.Minute, Tell: func(what string) { t.Log(what) },
+		Grace: 10 * time.Minute, Tell: func(what string) { t.Log(what) },
 	}, client, server
 }
 
@@ -180,10 +216,14 @@ func TestServerThatDoesNotStart(t *testing.T) {
 
 // A flow that does not end is ended, and the others' results are kept.
 func TestFlowThatOutlivesItsTime(t *testing.T) {
-	e, _, _ := experiment(t, flowAt("short", 5001, 0), flowAt("long", 5999, 0))
+	e, client, _ := experiment(t, flowAt("short", 5001, 0), flowAt("long", 5999, 0))
 	e.Flows[1].Client.Seconds = 0.1
-	e.Grace = 3 * time.Second
+	e.Grace = time.Second
 	must(t, e.Listen(t.Context()))
+	e.Client = begun{client, func() { // however long a busy machine takes for a short flow
+		client.has("run/ended", "0.0 ")
+		client.has("called", "sends on 5999")
+	}}
 	_, err := e.Send(t.Context())
 	if !errors.As(err, new(Overdue)) {
 		t.Errorf("%v", err)
@@ -206,15 +246,10 @@ func TestRunInterrupted(t *testing.T) {
 	interrupted := errors.New("interrupted")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	must(t, e.Listen(ctx))
-	go func() {
-		for { // it is known by then what is to be ended
-			if began, _ := os.ReadFile(filepath.Join(client.dir, "run", "began")); strings.Contains(string(began), "0.0 ") {
-				break
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
+	e.Client = begun{client, func() {
+		client.has("run/began", "0.0 ") // it is known by then what is to be ended
 		cancel(interrupted)
-	}()
+	}}
 	if _, err := e.Send(ctx); !errors.Is(err, interrupted) {
 		t.Error(err)
 	}
@@ -235,13 +270,11 @@ func TestRunAfterAKilledOne(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	killed := e
 	killed.Tell = func(string) {}
-	killed.Client = deaf{client}
-	go func() {
-		for !strings.Contains(client.called(), "--client ") {
-			time.Sleep(10 * time.Millisecond)
-		}
+	killed.Client = deaf{begun{client, func() {
+		client.has("run/began", "0.0 ")
+		client.has("called", "--client ")
 		cancel()
-	}()
+	}}}
 	_, _ = killed.Send(ctx)
 	e.Flows = []Flow{flowAt("short", 5001, 0)}
 	must(t, e.Listen(t.Context()))
@@ -252,13 +285,13 @@ func TestRunAfterAKilledOne(t *testing.T) {
 }
 
 // deaf is a node whose clients are not stopped by the run that ends.
-type deaf struct{ local }
+type deaf struct{ begun }
 
 func (d deaf) Bash(ctx context.Context, script string) ([]byte, error) {
 	if script == stopScript {
 		return nil, nil
 	}
-	return d.local.Bash(ctx, script)
+	return d.begun.Bash(ctx, script)
 }
 
 // lost is a node whose agent is lost once its clients run.
@@ -287,14 +320,12 @@ func TestLostClient(t *testing.T) {
 func TestClientThatLostItsFlows(t *testing.T) {
 	e, client, _ := experiment(t, flowAt("long", 5999, 0))
 	must(t, e.Listen(t.Context()))
-	go func() {
-		for !strings.Contains(client.called(), "--client ") {
-			time.Sleep(10 * time.Millisecond)
-		}
+	e.Client = begun{client, func() {
+		client.has("called", "--client ")
 		if _, err := client.Bash(t.Context(), endScript); err != nil {
 			t.Error(err)
 		}
-	}()
+	}}
 	if _, err := e.Send(t.Context()); err == nil || !strings.Contains(err.Error(), "has lost its flows") {
 		t.Error(err)
 	}

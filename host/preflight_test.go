@@ -120,6 +120,15 @@ func prefixes(texts ...string) (ps []netip.Prefix) {
 
 func TestPreflight(t *testing.T) {
 	tcp, udp := taken(t, "tcp"), taken(t, "udp")
+	// their numbers are to be free where they are looked for below: another process may have them there
+	for range 10 {
+		if listen(t.Context(), Port{udp.Address, udp.Number, "tcp"}) != nil {
+			udp = taken(t, "udp")
+		}
+		if listen(t.Context(), Port{netip.IPv6Unspecified(), tcp.Number, "tcp"}) != nil {
+			tcp = taken(t, "tcp")
+		}
+	}
 	both, err := net.Listen("tcp", "[::]:0")
 	if err != nil {
 		t.Fatal(err)

@@ -95,7 +95,7 @@ func looksRightOnAlpine(m *guestMachine, l topology.Lab, n topology.Node) {
 		}
 	}
 	m.prints("sysctl -n net.ipv4.conf.all.arp_ignore net.ipv4.conf.all.arp_announce net.ipv6.conf.all.disable_ipv6", "1\n2\n1")
-	m.prints("ping -c 1 -w 5 localhost >/dev/null && echo up", "up")
+	m.prints("ping -c 1 -w 60 localhost >/dev/null && echo up", "up")
 
 	services := "labctl-clock\nlabctl-mounts\nlabctl-network\nqemu-guest-agent\nsshd"
 	if len(n.Services) == 0 {

@@ -56,14 +56,21 @@ func waitsForLinks(m *guestMachine) {
 	m.t.Helper()
 	m.prints(network+`bind "02:00:00:00:00:0f ip link set dev LINK up"
 (sleep 3; ip link add late address 02:00:00:00:00:0f type dummy) & run; ip -oneline link show dev late | grep -c '[<,]UP[,>]'`, "exit 0\n1")
-	said := strings.Split(m.sh(network+`uptime() { cut -d. -f1 /proc/uptime; }
+	for try := 1; ; try++ { // a machine whose host is busy may stand still meanwhile
+		said := strings.Split(m.sh(network+`uptime() { cut -d. -f1 /proc/uptime; }
 bind "02:00:00:00:00:0e ip link set dev LINK up"; uptime; run; uptime`), "\n")
-	if len(said) != 4 || said[1] != "no link has the MAC 02:00:00:00:00:0e" || said[2] != "exit 1" {
-		m.t.Fatalf("of a link that never comes: %q", said)
-	}
-	start, err := strconv.Atoi(said[0])
-	end, err2 := strconv.Atoi(said[3])
-	if took := end - start; err != nil || err2 != nil || took < 25 || took > 90 {
-		m.t.Errorf("it gave up after %d s: %q", took, said)
+		if len(said) != 4 || said[1] != "no link has the MAC 02:00:00:00:00:0e" || said[2] != "exit 1" {
+			m.t.Fatalf("of a link that never comes: %q", said)
+		}
+		start, err := strconv.Atoi(said[0])
+		end, err2 := strconv.Atoi(said[3])
+		took := end - start
+		if took > 90 && try < 5 {
+			continue
+		}
+		if err != nil || err2 != nil || took < 25 || took > 90 {
+			m.t.Errorf("it gave up after %d s: %q", took, said)
+		}
+		return
 	}
 }

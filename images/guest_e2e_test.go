@@ -22,8 +22,11 @@ import (
 	"github.com/mami-project/labctl/topology"
 )
 
-// bootTime is the deadline of what takes seconds on an idle machine.
-const bootTime = 5 * time.Minute
+// bootTime is the deadline of what takes seconds on an idle machine, and a minute or two where it boots a whole system.
+const bootTime = 15 * time.Minute
+
+// atOnce is the deadline of a machine that gives up at once, and powers off.
+const atOnce = 5 * time.Minute
 
 // cached is the base image of a recipe in the machine's own cache.
 func cached(t testing.TB, recipe string) Base {
@@ -271,7 +274,7 @@ func (m *guestMachine) prints(script, want string) {
 func qemuToItsEnd(t *testing.T, b Base, args ...string) (string, error) {
 	t.Helper()
 	serial := filepath.Join(t.TempDir(), "serial")
-	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
+	ctx, cancel := context.WithTimeout(t.Context(), atOnce)
 	defer cancel()
 	hosttest.NoteMachine(t, "start\n")
 	err := exec.CommandContext(ctx, "qemu-system-x86_64", append([]string{

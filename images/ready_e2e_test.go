@@ -57,7 +57,7 @@ func readyLooksRight(m *guestMachine, l topology.Lab, n topology.Node) {
 	m.prints("systemctl is-active ssh qemu-guest-agent labctl-network labctl-console", "active\nactive\nactive\nactive")
 	m.prints("systemctl is-active systemd-networkd systemd-resolved systemd-timesyncd serial-getty@ttyS0 cloud-init", "inactive\ninactive\ninactive\ninactive\ninactive")
 	m.prints("readlink -f /etc/resolv.conf; cat /etc/resolv.conf", "/etc/resolv.conf\n# a lab's names are in /etc/hosts")
-	m.prints("ssh-keyscan -T 60 -t ed25519 localhost 2>/dev/null | cut -d' ' -f2", "ssh-ed25519")
+	m.prints("ssh-keyscan -T 300 -t ed25519 localhost 2>/dev/null | cut -d' ' -f2", "ssh-ed25519")
 }
 
 // BenchmarkReadyDisk makes a node's disk on a cloud image, as large as it and larger.

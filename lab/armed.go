@@ -162,7 +162,7 @@ func (e experiment) await(ctx context.Context, p *point, f reader, settled, dead
 		switch {
 		case now.After(deadline):
 			return err
-		case e.impaired == nil && err == nil && now.After(settled) && p.complete():
+		case !e.chance() && err == nil && now.After(settled) && p.complete():
 			return nil
 		}
 		if err := pauseSince(ctx, now); err != nil {

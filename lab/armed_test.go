@@ -97,13 +97,27 @@ func TestAwaitImpaired(t *testing.T) {
 	})
 }
 
+// Where a network only holds frames, all of them come: when they have, and no second one of any can be under way, it ends.
+func TestAwaitDelayed(t *testing.T) {
+	e := impairedExperiment(t, topology.Impair{Delay: time.Second})
+	synctest.Test(t, func(t *testing.T) {
+		p, pieces := serverCapture(t, e)
+		const settled = 20 * capturePoll
+		now := time.Now()
+		must(t, e.await(t.Context(), p, &growing{pieces: pieces}, now.Add(settled), now.Add(time.Minute)))
+		if took := time.Since(now); len(p.saw) != 11 || took < settled || took > time.Minute/2 {
+			t.Errorf("saw %d frames in %v", len(p.saw), took)
+		}
+	})
+}
+
 // A guest may write without end.
 func TestAwaitIsBounded(t *testing.T) {
 	e := testExperiment(loadDefault(t))
 	p, pieces := serverCapture(t, e)
 	pieces = append(pieces[:1], slices.Repeat([][]byte{make([]byte, captureMost/4)}, 10)...)
 	f := &growing{pieces: pieces}
-	err := e.await(t.Context(), p, f, time.Now(), time.Now().Add(time.Minute))
+	err := e.await(t.Context(), p, f, time.Now(), time.Now().Add(time.Hour))
 	if err == nil || !strings.Contains(err.Error(), "longer than") || f.read > 6 {
 		t.Errorf("after %d: %v", f.read, err)
 	}
@@ -128,7 +142,7 @@ func TestCaptureBegins(t *testing.T) {
 func TestSweep(t *testing.T) {
 	dir := t.TempDir()
 	process := func(name string) *exec.Cmd {
-		cmd := exec.CommandContext(t.Context(), "sleep", "60")
+		cmd := exec.CommandContext(t.Context(), "sleep", "3600")
 		cmd.Args[0] = name
 		must(t, cmd.Start())
 		return cmd

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -11,6 +12,22 @@ import (
 	"github.com/beevik/ntp"
 	"github.com/vishvananda/netlink"
 )
+
+// eventually tries what a busy machine can hold up, again and again: what comes late at each of many tries is wrong.
+func eventually(t *testing.T, try func() error) {
+	t.Helper()
+	for left := 20; ; left-- {
+		err := try()
+		if err == nil {
+			return
+		}
+		if left == 1 {
+			t.Error(err)
+			return
+		}
+		t.Logf("it is tried again: %v", err)
+	}
+}
 
 // fakeClock answers NTP on loopback as a node does whose clock is ahead.
 type fakeClock struct {
@@ -89,17 +106,25 @@ func TestClockIsRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f.stratum = 8
-			at, asked := f.serve(t, "127.0.0.1:0")
-			rs, last, err := readNTP(t.Context(), at)
-			must(t, err)
-			r, err := narrow(rs)
-			must(t, err)
-			if f.ahead < r.least || f.ahead > r.most || r.width() > 2*f.way+20*time.Millisecond {
-				t.Errorf("it is ahead by %v to %v, and not by %v", r.least, r.most, f.ahead)
-			}
-			if last.Stratum != 8 || asked.Load() != clockReadings {
-				t.Errorf("stratum %d, %d questions", last.Stratum, asked.Load())
-			}
+			eventually(t, func() error {
+				at, asked := f.serve(t, "127.0.0.1:0")
+				rs, last, err := readNTP(t.Context(), at)
+				if err != nil {
+					return err
+				}
+				r, err := narrow(rs)
+				must(t, err)
+				if f.ahead < r.least || f.ahead > r.most {
+					t.Errorf("it is ahead by %v to %v, and not by %v", r.least, r.most, f.ahead)
+				}
+				if last.Stratum != 8 || asked.Load() != clockReadings {
+					t.Errorf("stratum %d, %d questions", last.Stratum, asked.Load())
+				}
+				if r.width() > 2*f.way+20*time.Millisecond {
+					return fmt.Errorf("it is ahead by %v to %v", r.least, r.most)
+				}
+				return nil
+			})
 		})
 	}
 }
@@ -123,57 +148,72 @@ func TestClockThatLies(t *testing.T) {
 		}, "before it was asked"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			at, asked := fakeClock{lie: test.lie}.serve(t, "127.0.0.1:0")
-			rs, _, err := readNTP(t.Context(), at)
-			if len(rs) > 0 || err == nil || !strings.Contains(err.Error(), test.says) {
-				t.Errorf("%d readings, %v", len(rs), err)
-			}
-			if asked.Load() != failuresMost {
-				t.Errorf("it was asked %d times", asked.Load())
-			}
+			eventually(t, func() error {
+				at, asked := fakeClock{lie: test.lie}.serve(t, "127.0.0.1:0")
+				rs, _, err := readNTP(t.Context(), at)
+				if len(rs) > 0 || err == nil {
+					t.Errorf("%d readings, %v", len(rs), err)
+				}
+				if err != nil && !strings.Contains(err.Error(), test.says) || asked.Load() != failuresMost {
+					return fmt.Errorf("asked %d times: %w", asked.Load(), err)
+				}
+				return nil
+			})
 		})
 	}
 }
 
 func TestClockThatIsSet(t *testing.T) {
 	hasLoopback(t)
-	at, _ := fakeClock{lie: func(a []byte, nth int) []byte {
-		if nth > clockReadings/2 {
-			putTime(a[32:], time.Now().Add(5*time.Second))
-			putTime(a[40:], time.Now().Add(5*time.Second))
+	eventually(t, func() error {
+		at, _ := fakeClock{lie: func(a []byte, nth int) []byte {
+			if nth > clockReadings/2 {
+				putTime(a[32:], time.Now().Add(5*time.Second))
+				putTime(a[40:], time.Now().Add(5*time.Second))
+			}
+			return a
+		}}.serve(t, "127.0.0.1:0")
+		rs, _, err := readNTP(t.Context(), at)
+		if err != nil {
+			return err
 		}
-		return a
-	}}.serve(t, "127.0.0.1:0")
-	rs, _, err := readNTP(t.Context(), at)
-	must(t, err)
-	if r, err := narrow(rs); err == nil || !strings.Contains(err.Error(), "its clock moved by 4.") {
-		t.Errorf("%+v, %v", r, err)
-	}
+		if r, err := narrow(rs); err == nil || !strings.Contains(err.Error(), "its clock moved by 4.") {
+			return fmt.Errorf("%+v, %w", r, err)
+		}
+		return nil
+	})
 }
 
 // One answer that is lost does not hide the others, and a silent node does not hold up for long.
 func TestClockThatIsSilent(t *testing.T) {
 	hasLoopback(t)
-	at, _ := fakeClock{lie: func(a []byte, nth int) []byte {
-		if nth == 1 {
-			return nil
+	eventually(t, func() error {
+		at, _ := fakeClock{lie: func(a []byte, nth int) []byte {
+			if nth == 1 {
+				return nil
+			}
+			return a
+		}}.serve(t, "127.0.0.1:0")
+		if rs, _, err := readNTP(t.Context(), at); len(rs) != clockReadings-1 {
+			return fmt.Errorf("%d readings: %w", len(rs), err)
 		}
-		return a
-	}}.serve(t, "127.0.0.1:0")
-	if rs, _, _ := readNTP(t.Context(), at); len(rs) != clockReadings-1 {
-		t.Errorf("%d readings", len(rs))
-	}
+		return nil
+	})
 	silent, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	must(t, err)
 	defer silent.Close()
-	start := time.Now()
-	rs, _, err := readNTP(t.Context(), silent.LocalAddr().String())
-	if len(rs) > 0 || err == nil {
-		t.Errorf("%d readings, %v", len(rs), err)
-	}
-	if took := time.Since(start); took < failuresMost*readingTime || took > clockTime {
-		t.Errorf("it took %v", took)
-	}
+	eventually(t, func() error {
+		start := time.Now()
+		rs, _, err := readNTP(t.Context(), silent.LocalAddr().String())
+		took := time.Since(start)
+		if len(rs) > 0 || err == nil || took < failuresMost*readingTime {
+			t.Errorf("%d readings in %v, %v", len(rs), took, err)
+		}
+		if took > clockTime {
+			return fmt.Errorf("it took %v", took)
+		}
+		return nil
+	})
 	if _, err := narrow(nil); err == nil {
 		t.Error("no reading tells something")
 	}

@@ -20,7 +20,7 @@ const (
 	mostRounds   = 10
 )
 
-// slack is what frames take beyond what the impairments hold them for.
+// slack is what frames take beyond what the impairments hold them for, where it is not known which of them arrive.
 const slack = 2 * time.Second
 
 // doing is what a direction does to frames now.
@@ -84,23 +84,34 @@ func (e experiment) rounds(frames int) int {
 
 // arrivesWithin is how long frames may take to arrive everywhere once they were sent.
 func (e experiment) arrivesWithin() time.Duration {
-	if e.impaired == nil {
-		return arriveTime
+	takes := arriveTime
+	if e.chance() {
+		takes = slack
 	}
+	return min(takes+e.held(), time.Minute)
+}
+
+// chance says whether it is chance which frames arrive, and how often: there is no time then at which all have.
+func (e experiment) chance() bool {
+	return slices.ContainsFunc(e.impaired, func(i topology.Impair) bool { return i.Loss > 0 || i.Duplicate > 0 || i.Corrupt > 0 })
+}
+
+// held is how long the impairments hold frames at the most.
+func (e experiment) held() time.Duration {
 	bytes := 0
 	for _, f := range e.flows {
 		for _, s := range f.sizes {
 			bytes += s + frameHeader
 		}
 	}
-	takes := slack
+	takes := time.Duration(0)
 	for _, i := range e.impaired {
 		takes += i.Delay + 4*i.Jitter
 		if i.Rate > 0 {
 			takes += time.Duration(float64(bytes) * 8 / float64(i.Rate) * float64(time.Second))
 		}
 	}
-	return min(takes, time.Minute)
+	return takes
 }
 
 // corrupts says whether frames may come with other bits than they were sent with.

@@ -124,8 +124,8 @@ func TestImpairedProofEnds(t *testing.T) {
 		within float64
 		rounds int
 	}{
-		"a delay":        {topology.Impair{Delay: 3 * time.Second, Jitter: 500 * time.Millisecond}, 7, 1},
-		"a rate":         {topology.Impair{Rate: 8e3}, 9, 1}, // of 2 × 3404 bytes and their headers
+		"a delay":        {topology.Impair{Delay: 3 * time.Second, Jitter: 500 * time.Millisecond}, 15, 1},
+		"a rate":         {topology.Impair{Rate: 8e3}, 17, 1}, // of 2 × 3404 bytes and their headers
 		"a delay of min": {topology.Impair{Delay: 2 * time.Minute}, 60, 1},
 		"some loss":      {topology.Impair{Loss: 0.1}, 2, 2},
 		"much loss":      {topology.Impair{Loss: 0.5}, 2, 4},

@@ -182,7 +182,7 @@ func TestApplyMakesAStageAtOnce(t *testing.T) {
 	for i := range n {
 		stage = append(stage, fake{name: fmt.Sprint(i), creating: meet, journal: j})
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	p, err := PlanUp(ctx, [][]Resource{stage})
 	must(t, err)
@@ -317,7 +317,7 @@ func TestReady(t *testing.T) {
 		}
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var r recorder
 	must(t, Ready(ctx, [][]Resource{

@@ -181,7 +181,8 @@ func (e *experiment) run(ctx context.Context, listens func(node string) bool, te
 	tell.note("prove", resource, "marked frames are sent")
 	serr := atEach(ctx, points, e.send)
 	tell.note("prove", resource, "marked frames are looked for")
-	settled, deadline := time.Now().Add(ringTime), time.Now().Add(e.arrivesWithin())
+	sent := time.Now()
+	settled, deadline := sent.Add(ringTime+e.held()), sent.Add(e.arrivesWithin())
 	gerr := atEach(ctx, points, func(ctx context.Context, p *point) error { return e.gather(ctx, p, settled, deadline) })
 	if err := errors.Join(serr, gerr); err != nil {
 		return nil, err

@@ -37,12 +37,7 @@ func TestPublishByIPv6(t *testing.T) {
 		serve(t, "", "tcp6", "[::1]:2222")
 		serve(t, "", "tcp6", ":8888")
 
-		// the host looks for a second whether its addresses are free
-		for deadline := time.Now().Add(patience); sh(t, "ip -6 -o address show tentative") != ""; {
-			if time.Now().After(deadline) {
-				t.Fatal("an address of the host's stays tentative")
-			}
-		}
+		noneTentative(t)
 		before := hosttest.Snapshot(t)
 		a, b := Publish{alpha}, Publish{beta}
 		contract(t, a)
@@ -123,7 +118,9 @@ func nothingAnnounced(t *testing.T, l topology.Lab) {
 func paths6(t *testing.T, l topology.Lab) {
 	hosts := strings.Fields(sh(t, "ip -6 -o address show dev %s scope link", l.Networks[0].Segments[0].Bridge))[3]
 	linkLocal, _, _ := strings.Cut(hosts, "/")
-	sh(t, "ip netns exec influxdb ping -6 -c1 -W20 -I eth0 %s", linkLocal) // as neighbours are asked again
+	eventually(t, "the host answers", func() bool { // as neighbours are asked again
+		return sh(t, "ip netns exec influxdb ping -6 -c1 -W20 -I eth0 %s >/dev/null 2>&1 && echo yes || true", linkLocal) == "yes\n"
+	})
 	answered(t, []path{
 		{"outside", "tcp6", "[2001:db8::1]:2222", "tshark to 2001:db8::2", "a published port answers, and sees the client"},
 		{"outside", "udp6", "[2001:db8::1]:5555", "tshark to 2001:db8::2", "UDP too"},

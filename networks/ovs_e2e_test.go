@@ -119,9 +119,7 @@ func TestOVSSegments(t *testing.T) {
 			must(t, found[0].Destroy(t.Context()))
 			is(t, s, host.Absent)
 		})
-		if diff := hosttest.Diff(before, hosttest.Snapshot(t)); diff != "" {
-			t.Error("left behind:", diff)
-		}
+		becomes(t, before)
 	})
 }
 
@@ -163,9 +161,7 @@ func TestOVSWire(t *testing.T) {
 		_, w := ovsSides(t)
 		before := hosttest.Snapshot(t)
 		contract(t, w)
-		if diff := hosttest.Diff(before, hosttest.Snapshot(t)); diff != "" {
-			t.Error("left behind:", diff)
-		}
+		becomes(t, before)
 		must(t, w.Create(t.Context()))
 		client, server := w.Network.Wire.Ends[0], w.Network.Wire.Ends[1]
 		for what, spoil := range map[string]string{
@@ -225,7 +221,7 @@ func ovsFrames(t *testing.T, w Wire) {
 	for _, f := range sent {
 		a.send(f)
 	}
-	once(t, "from one side to the other", all.until(sent[len(sent)-1]), sent...)
+	once(t, "from one side to the other", all.until(sent...), sent...)
 	if answer := a.next(100 * time.Millisecond); answer != nil {
 		t.Errorf("the sender got %x", answer)
 	}
@@ -260,9 +256,7 @@ func TestOVSMirror(t *testing.T) {
 		sh(t, "sysctl -qw net.ipv4.conf.v-capture.arp_ignore=8")
 		before := hosttest.Snapshot(t)
 		contract(t, m)
-		if diff := hosttest.Diff(before, hosttest.Snapshot(t)); diff != "" {
-			t.Error("left behind:", diff)
-		}
+		becomes(t, before)
 		must(t, m.Create(t.Context()))
 		ovsCopies(t, "made", m)
 		must(t, m.Create(t.Context()))
@@ -356,16 +350,16 @@ func ovsCopies(t *testing.T, what string, m Mirror) {
 	for i := range out {
 		client.send(out[i])
 	}
-	seen := peer.until(out[len(out)-1])
+	seen := peer.until(out...)
 	for i := range back {
 		peer.send(back[i])
 	}
 	once(t, what+", sent", seen, out...)
-	got := client.until(back[len(back)-1])
-	once(t, what+", at the client", got, back...)
-	copied := capture.until(back[len(back)-1])
+	once(t, what+", at the client", client.until(back...), back...)
+	both := slices.Concat(out, back)
+	copied := capture.until(both...)
 	delete(copied, string(frames('x')[0]))
-	once(t, what+", copied", copied, slices.Concat(out, back)...)
+	once(t, what+", copied", copied, both...)
 }
 
 // An uplink is given back as it was, also where Open vSwitch has had it.

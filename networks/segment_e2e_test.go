@@ -117,7 +117,9 @@ func TestSegments(t *testing.T) {
 		for _, s := range all {
 			is(t, s, host.Absent)
 		}
-		untouched()
+		if d := untouched(); d != "" {
+			t.Errorf("what is no lab's was touched:\n%s", d)
+		}
 		if diff := hosttest.Diff(before, hosttest.Snapshot(t)); diff != "" {
 			t.Error("left behind:", diff)
 		}

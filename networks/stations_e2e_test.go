@@ -3,7 +3,6 @@
 package networks
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,8 +21,25 @@ import (
 	"github.com/mami-project/labctl/host"
 )
 
-// patience is how long a test waits for what has to come.
-const patience = 30 * time.Second
+// patience is how long a test waits for what has to come, on a busy machine too.
+const patience = 3 * time.Minute
+
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !holds(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not in %v", what, patience)
+		}
+	}
+}
+
+// noneTentative waits until the kernel has seen that nobody else has the host's IPv6 addresses: a second or two after it
+// makes one, it makes a route to it.
+func noneTentative(t *testing.T) {
+	t.Helper()
+	eventually(t, "no address is tentative", func() bool { return sh(t, "ip -6 -o address show tentative") == "" })
+}
 
 func connect(t *testing.T) *host.Host {
 	t.Helper()
@@ -210,19 +227,16 @@ func (p tap) next(wait time.Duration) []byte {
 	return b[:n]
 }
 
-// until counts the frames that come up to and with the last one.
-func (p tap) until(last []byte) map[string]int {
+// until counts the frames that come until each of all has: processors may deliver them in another order than they were sent.
+func (p tap) until(all ...[]byte) map[string]int {
 	p.t.Helper()
 	seen := map[string]int{}
-	for {
+	for slices.ContainsFunc(all, func(f []byte) bool { return seen[string(f)] == 0 }) {
 		f := p.next(patience)
 		if f == nil {
-			p.t.Fatalf("the last frame did not come; %d others did", len(seen))
+			p.t.Fatalf("of %d frames not all came; %d did, others included", len(all), len(seen))
 		}
 		seen[string(f)]++
-		if bytes.Equal(f, last) {
-			break
-		}
 	}
 	for f := p.next(100 * time.Millisecond); f != nil; f = p.next(100 * time.Millisecond) {
 		seen[string(f)]++

@@ -83,7 +83,7 @@ func wireFrames(t *testing.T, w Wire) {
 	for _, f := range sent {
 		a.send(f)
 	}
-	once(t, "from one side to the other", all.until(sent[len(sent)-1]), sent...)
+	once(t, "from one side to the other", all.until(sent...), sent...)
 }
 
 // wireSegments checks that a stream which the sender hands over in large pieces
@@ -119,8 +119,8 @@ func wireSegments(t *testing.T, w Wire) {
 	if n != size {
 		t.Fatalf("%d of %d bytes arrived", n, size)
 	}
-	longest := func(p tap) (length int) {
-		for f := p.next(patience / 100); f != nil; f = p.next(patience / 100) {
+	longest := func(p tap) (length int) { // of what has come already
+		for f := p.next(300 * time.Millisecond); f != nil; f = p.next(300 * time.Millisecond) {
 			length = max(length, len(f))
 		}
 		return length

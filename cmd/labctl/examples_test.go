@@ -29,7 +29,7 @@ esac
 hangs() { [ "$1 $lab" = "${HANGS:-}" ]; }
 ! hangs "$1" || trap 'echo "interrupted $lab" >>"$NOTES"; exit 130' TERM
 echo "$1 $lab" >>"$NOTES"
-! hangs "$1" || for _ in {1..1000}; do sleep 0.05; done
+! hangs "$1" || for _ in {1..10000}; do sleep 0.05; done
 if [ "$1" = run ]; then
 	dir=${all#* --runs } dir=${dir%% *}/ci-$lab-20261126T180000Z
 	mkdir -p "$dir"
@@ -83,7 +83,7 @@ func TestCIExampleIsEnded(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(time.Minute); len(did()) < 2; time.Sleep(10 * time.Millisecond) { // both
+	for end := time.Now().Add(5 * time.Minute); len(did()) < 2; time.Sleep(10 * time.Millisecond) { // both
 		if time.Now().After(end) {
 			t.Fatal("no lab came up")
 		}
@@ -111,7 +111,7 @@ func ciScript(t *testing.T, env ...string) (cmd *exec.Cmd, did func() []string) 
 		t.Fatal(err)
 	}
 	notes := filepath.Join(dir, "notes")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	t.Cleanup(cancel)
 	cmd = exec.CommandContext(ctx, script, filepath.Join(dir, "results"))
 	cmd.Dir = dir

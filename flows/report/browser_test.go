@@ -5,6 +5,7 @@ package report
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"image"
 	_ "image/png" // screenshots
 	"os"
@@ -67,7 +68,7 @@ func open(browser context.Context, t *testing.T, name string, runs []flows.Run) 
 	}
 	tab, stop := chromedp.NewContext(browser)
 	defer stop()
-	tab, cancel := context.WithTimeout(tab, 5*time.Minute)
+	tab, cancel := context.WithTimeout(tab, 8*time.Minute)
 	defer cancel()
 	heard := listen(tab, t)
 	must(t, chromedp.Do(tab, chromedp.Navigate("file://"+file)))
@@ -75,6 +76,10 @@ func open(browser context.Context, t *testing.T, name string, runs []flows.Run) 
 	for _, look := range looks {
 		send(tab, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: look.scheme}}})
 		must(t, chromedp.Do(tab, chromedp.EmulateViewport(look.width, 900)))
+		isShown := fmt.Sprintf(`innerWidth === %d && matchMedia('(prefers-color-scheme: %s)').matches`, look.width, look.scheme)
+		for !ask[bool](tab, t, isShown) { // the page hears of both by and by
+			time.Sleep(20 * time.Millisecond)
+		}
 		for _, wrong := range ask[[]string](tab, t, inspect) {
 			t.Errorf("%s: %s", look.name, wrong)
 		}

@@ -2,9 +2,13 @@ package hosttest
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"libvirt.org/go/libvirt"
 
@@ -46,7 +50,18 @@ func Baseline(t *testing.T) Inventory {
 	must(t, network.Destroy())
 	must(t, network.Undefine())
 	must(t, pool.Undefine())
-	return Snapshot(t)
+	isProcess := func(line string) bool {
+		return strings.HasPrefix(line, "process ") && strings.Contains(line, "labctl.earlier.")
+	}
+	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		found := Snapshot(t)
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(found)), isProcess) { // libvirt does not wait for its dnsmasq's end
+			return found
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("processes of the earlier network live")
+		}
+	}
 }
 
 // Foreign plants on a private host what is no lab's: a running network, a domain,

@@ -48,7 +48,7 @@ func lookOVS(t *testing.T, _ *host.Host, found Inventory) {
 		return
 	}
 	for table, columns := range ovsTables {
-		for row := range strings.SplitSeq(strings.TrimSpace(output(t, "ovs-vsctl", "--timeout=30", "--columns="+columns, "list", table)), "\n\n") {
+		for row := range strings.SplitSeq(strings.TrimSpace(output(t, "ovs-vsctl", "--timeout=300", "--columns="+columns, "list", table)), "\n\n") {
 			if row != "" {
 				found.add("Open vSwitch's %s: %s", table, strings.Join(strings.Fields(row), " "))
 			}

@@ -97,10 +97,10 @@ func requirePrivate(t testing.TB) {
 func innerFlags(t *testing.T) []string {
 	run := pattern(t.Name(), flag.Lookup("test.run").Value.String())
 	flags := []string{"-test.v", "-test.count=1", "-test.paniconexit0", "-test.run=" + run}
-	// The inner deadline comes first, the host's start included, so that it is the inner run that shows its goroutines.
+	// The inner deadline comes first, the host's start on a busy machine included, so that it is the inner run that shows its goroutines.
 	if end, ok := t.Deadline(); ok {
 		left := time.Until(end)
-		flags = append(flags, fmt.Sprintf("-test.timeout=%v", left-min(left/2, 30*time.Second)))
+		flags = append(flags, fmt.Sprintf("-test.timeout=%v", left-min(left/2, time.Minute)))
 	}
 	flag.Visit(func(f *flag.Flag) {
 		if !strings.HasPrefix(f.Name, "test.") || slices.Contains([]string{"test.short", "test.parallel", "test.skip"}, f.Name) {

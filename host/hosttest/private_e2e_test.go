@@ -43,7 +43,7 @@ func TestPrivateVerdicts(t *testing.T) {
 		{"TestPanics", nil, false, "| panic: deliberate"},
 		{"TestExits", nil, false, `| panic: unexpected call to os.Exit\(0\)`},
 		{"TestSkips", nil, false, "TestSkips did not pass: verdict SKIP"},
-		{"TestHangs", []string{"-test.timeout=70s"}, false, "| panic: test timed out after"},
+		{"TestHangs", []string{"-test.timeout=100s"}, false, "| panic: test timed out after"},
 		{"TestSubtests", nil, false, "| .* bad ran"},
 		{"TestSubtests/good", nil, true, "| .* good ran"},
 	} {
@@ -151,7 +151,7 @@ func TestPrivateHostEndsWithItsTest(t *testing.T) {
 	}
 	_, _ = io.Copy(io.Discard, out)
 	_ = cmd.Wait()
-	for end := time.Now().Add(time.Minute); inUse(t, namespaces); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Minute); inUse(t, namespaces); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("processes in %q outlive the test", namespaces)
 		}

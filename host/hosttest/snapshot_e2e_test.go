@@ -78,7 +78,7 @@ func TestSnapshotSeesEveryTrace(t *testing.T) {
 				"+ setting /sys/class/net/lcbforeign0/bridge/stp_state: 0",
 			},
 			{
-				"process", "sleep 7777 > /dev/null 2>&1 & echo $! > /run/pid",
+				"process", "sleep 7777 > /dev/null 2>&1 & echo $! > /run/pid; until grep -qx sleep /proc/$!/comm; do :; done", // it is bash until then
 				"kill $(cat /run/pid); tail --pid=$(cat /run/pid) -f /dev/null; rm /run/pid", "+ process sleep 7777",
 			},
 			{"mount", "mount -t tmpfs t /mnt", "umount /mnt", "+ mount: t /mnt tmpfs"},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"syscall"
 	"unsafe"
 
@@ -16,7 +17,7 @@ import (
 // Change is one system call by which a program changes the host, or asks libvirt to.
 type Change struct {
 	What string // "rename /var/lib/labctl/labs/a/mark.xml", "libvirt call 11", "netlink 16"
-	Nth  int    // how often the program has done the like, this time included
+	Nth  int    // how often the program has done the like, this time included; after a signal the same call is no other
 	Done bool   // it has returned; before, nothing is changed yet
 	Err  error  // why it was refused, once Done
 }
@@ -59,7 +60,8 @@ type tracer struct {
 }
 
 type thread struct {
-	inside *Change // the change that it is making
+	inside      *Change // the change that it is making
+	interrupted *Change // what a signal kept it from, and it makes later
 }
 
 // Of ptrace(2): what is traced, and what a stop was for.
@@ -70,6 +72,9 @@ const (
 	syscallEntry   byte = 1
 	syscallExit    byte = 2
 )
+
+// restarts are what a call returns that a signal interrupted (the kernel's include/linux/errno.h).
+var restarts = []syscall.Errno{syscall.EINTR, 512, 513, 514, 516}
 
 func (t *tracer) run() (Traced, error) {
 	for first := true; ; {
@@ -148,14 +153,23 @@ func (t *tracer) atSyscall(tid int, th *thread) {
 		if what == "" || what == "write "+t.output {
 			return
 		}
-		t.times[what]++
-		th.inside = &Change{What: what, Nth: t.times[what]}
+		if th.interrupted != nil && th.interrupted.What == what { // the same again is not another
+			th.inside, th.interrupted = th.interrupted, nil
+		} else {
+			t.times[what]++
+			th.inside = &Change{What: what, Nth: t.times[what]}
+		}
 		t.tell(*th.inside)
 	case info.op == syscallExit && th.inside != nil:
 		done := *th.inside
 		th.inside, done.Done = nil, true
 		if result := int64(info.number); result < 0 && result > -4096 {
 			done.Err = syscall.Errno(-result)
+		}
+		if slices.ContainsFunc(restarts, func(r syscall.Errno) bool { return errors.Is(done.Err, r) }) {
+			done.Done, done.Err = false, nil
+			th.interrupted = &done
+			return
 		}
 		t.tell(done)
 	}

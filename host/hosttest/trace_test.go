@@ -105,6 +105,29 @@ func TestTraceOfThreads(t *testing.T) {
 	}
 }
 
+// Of a call that a signal interrupts, and that is made again, all is one change: how often that happens is chance.
+func TestTraceOfInterruptedCalls(t *testing.T) {
+	const waits = `exec perl -e '$p = fork // die; exec "sleep", 1000 if !$p; $SIG{USR1} = sub { kill KILL => $p }; waitpid $p, 0'`
+	begun, done := 0, 0
+	_, end := traced(t, waits, func(c Change) syscall.Signal {
+		if c.What != "see a program end" {
+			return 0
+		}
+		if c.Nth != 1 || c.Err != nil {
+			t.Errorf("it is told as %+v", c)
+		}
+		if c.Done {
+			done++
+			return 0
+		}
+		begun++
+		return map[bool]syscall.Signal{true: syscall.SIGUSR1}[begun == 1]
+	})
+	if end != (Traced{}) || begun != 2 || done != 1 {
+		t.Errorf("it begins %d times and is done %d times, want 2 and 1; it ended with %v", begun, done, end)
+	}
+}
+
 func TestTracePassesSignalsAndStatusOn(t *testing.T) {
 	_, end := traced(t, `trap 'exit 7' INT; mkdir d; while :; do :; done`, func(c Change) syscall.Signal {
 		if c.Done && c.What == "see a program end" {

@@ -93,6 +93,11 @@ func run(ctx context.Context, o options) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	stop, err := sharePackages(ctx, packagesDir)
+	if err != nil {
+		return false, err
+	}
+	defer stop()
 	if o.mode == "soak" {
 		return soak(ctx, o, all, chosen)
 	}

@@ -137,9 +137,9 @@ func (r *testRun) slower() float64 {
 	return max(1, took/expected)
 }
 
-// limit is how long a test may take: many times what it takes on a quiet machine.
+// limit is how long a test may take: many times what it takes on a quiet machine, and waiting for tests that want to be alone.
 func (t test) limit() time.Duration {
-	return max(10*time.Minute, time.Duration(t.seconds*10)*time.Second)
+	return max(20*time.Minute, time.Duration(t.seconds*10)*time.Second)
 }
 
 // binary is where the test program of a room is.
