@@ -151,8 +151,8 @@ func TestWithin(t *testing.T) {
 func TestInterrupted(t *testing.T) {
 	r := runOf(t, options{mode: "check"}, "interrupted")
 	ctx, cancel := contextUntil(t, func() bool {
-		_, err := os.ReadFile("interrupted/child")
-		return err == nil
+		child, _ := os.ReadFile("interrupted/child") // not there yet
+		return strings.HasSuffix(string(child), "\n")
 	})
 	defer cancel()
 	r.tests(ctx)
