@@ -29,15 +29,14 @@ func changedFiles(ctx context.Context, base string) ([]string, error) {
 
 // room is a package as go list knows it.
 type room struct {
-	ImportPath string
-	Deps       []string
-	Imports, TestImports, XTestImports,
-	TestEmbedFiles, EmbedFiles []string
+	ImportPath                string
+	Deps                      []string // all that it stands on
+	TestImports, XTestImports []string // what its tests import themselves
 }
 
-// listRooms lists the module's packages, with what they and their tests import directly or not.
+// listRooms lists the module's packages.
 func listRooms(ctx context.Context) ([]room, error) {
-	out, err := exec.CommandContext(ctx, "go", "list", "-tags=e2e", "-json=ImportPath,Deps,Imports,TestImports,XTestImports", "./...").Output()
+	out, err := exec.CommandContext(ctx, "go", "list", "-tags=e2e", "-json=ImportPath,Deps,TestImports,XTestImports", "./...").Output()
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +75,7 @@ func uses(rooms []room) map[string][]string {
 // Files that change nothing that a test on a real machine would see, and those that change all.
 var (
 	harmless   = []string{"decisions/", ".gitignore", "LICENSE", "CHANGELOG.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", promisesFile, ".golangci.yml", flakyFile, ".ci/base", "scripts/check/"}
-	everything = []string{"go.mod", "go.sum", "Makefile", "scripts/setup", ".ci/"}
+	everything = []string{"go.mod", "go.sum", "Makefile", "scripts/", ".ci/"}
 )
 
 // touchedTests are the tests on real machines that files can break: those of packages by the import graph; those of whole

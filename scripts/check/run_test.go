@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"os"
 	"path/filepath"
@@ -145,6 +146,19 @@ func TestWithin(t *testing.T) {
 	if !ok || !strings.Contains(said, "not run, for want of time (1):\n  fails.TestIt") || starts(t, "fails") != 0 {
 		t.Errorf("%v:\n%s", ok, said)
 	}
+}
+
+// contextUntil is a context that ends when something holds.
+func contextUntil(t *testing.T, holds func() bool) (context.Context, context.CancelFunc) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		for ctx.Err() == nil && !holds() {
+			time.Sleep(10 * time.Millisecond)
+		}
+		cancel()
+	}()
+	return ctx, cancel
 }
 
 // A run that is interrupted ends what it has started.
