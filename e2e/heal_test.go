@@ -43,6 +43,7 @@ func secondUpDoesNothing(t *testing.T) {
 // TestVerify has the built-in lab lie, and verify see it.
 func TestVerify(t *testing.T) {
 	hosttest.Private(t, func(t *testing.T) {
+		anotherHost(t) // as in TestDefaultLab, whose snapshot it is: a host's addresses are in its lab's certificates
 		isClean := clean(t)
 		upShared(t, "trafic")
 		verifySeesWhatIsWrong(t)

@@ -16,6 +16,7 @@ func TestPassthroughGivenBack(t *testing.T) {
 	hosttest.Nested(t, hosttest.NestedHost{Images: true}, func(t *testing.T) {
 		ready(t)
 		sh(t, `ip link set nic1 mtu 1400 up
+			ip link set nic2 up # its queue is made when it is first up
 			ip address add 192.0.2.7/24 dev nic1`)
 		isClean := becomesClean(t)
 		was := driver(t)

@@ -169,8 +169,10 @@ func becomesClean(t *testing.T) func() {
 		t.Helper()
 		var diff string
 		eventually(t, "the host is as before", func() bool {
-			diff = hosttest.Diff(before, hosttest.Snapshot(t))
-			t.Log(diff)
+			was := diff
+			if diff = hosttest.Diff(before, hosttest.Snapshot(t)); diff != was {
+				t.Log(diff)
+			}
 			return diff == ""
 		})
 	}

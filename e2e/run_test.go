@@ -54,6 +54,7 @@ func TestRun(t *testing.T) {
 // TestQuickRun runs some seconds of flows in the built-in lab, and opens its report as people do.
 func TestQuickRun(t *testing.T) {
 	hosttest.Private(t, func(t *testing.T) {
+		anotherHost(t) // as in TestVerify
 		isClean := clean(t)
 		upShared(t, "trafic")
 		junit := filepath.Join(t.TempDir(), "junit.xml")
