@@ -77,7 +77,7 @@ func iperf(t *testing.T, port, options string) (sent, received float64) {
 func flowsTakeTheTestNetwork(t *testing.T) {
 	s := status(t)
 	client := s.Nodes[0].NICs
-	for _, options := range []string{"-n 8M", "-n 8M -R", "-u -b 8M -n 2M"} {
+	for _, options := range []string{"-n 4M", "-n 4M -R", "-u -b 8M -n 2M"} {
 		control, test := carried(t, client[0].Link), carried(t, client[1].Link)
 		sent, received := iperf(t, "5201", options)
 		control, test = carried(t, client[0].Link)-control, carried(t, client[1].Link)-test
