@@ -75,10 +75,29 @@ func Foreign(t *testing.T) (touched func() string) {
 	output(t, "nft", "add", "chain", "inet", "labctl-foreign", "forward", "{ type filter hook forward priority 0; }")
 	must(t, os.WriteFile(filepath.Join(host.DefaultDir, "foreign"), []byte("nobody's\n"), 0o600))
 
-	before := Snapshot(t).about("foreign")
+	before := settled(t).about("foreign")
 	return func() string {
 		t.Helper()
 		return Diff(before, Snapshot(t).about("foreign"))
+	}
+}
+
+// settled is the Snapshot of a host on which a network's dnsmasq has done what it does as it starts: it writes a file, by a
+// program of libvirt's.
+func settled(t *testing.T) Inventory {
+	t.Helper()
+	const status = "/var/lib/libvirt/dnsmasq/lcbforeign0.status"
+	found := Snapshot(t)
+	for deadline := time.Now().Add(3 * time.Minute); ; {
+		time.Sleep(50 * time.Millisecond)
+		was := found
+		found = Snapshot(t)
+		if _, err := os.Stat(status); err == nil && Diff(was, found) == "" {
+			return found
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the foreign network does not settle:\n%s", Diff(was, found))
+		}
 	}
 }
 

@@ -157,11 +157,11 @@ func place(all []test, sections []section) ([]test, error) {
 		}
 		for _, s := range sections {
 			for _, r := range s.rows {
-				if slices.Contains(r.check, t.name()) {
-					all[i].section, all[i].inCheck = s.name, true
-				} else if all[i].section == "" && slices.Contains(r.all, t.name()) {
+				inCheck := slices.Contains(r.check, t.name())
+				if all[i].section == "" && (inCheck || slices.Contains(r.all, t.name())) {
 					all[i].section = s.name
 				}
+				all[i].inCheck = all[i].inCheck || inCheck
 			}
 		}
 		if t.real && all[i].section == "" {

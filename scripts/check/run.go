@@ -74,6 +74,11 @@ func (r *testRun) tests(ctx context.Context) {
 	}
 	fmt.Printf("%d tests failed: they run again\n", len(again))
 	first := r.outcomes
+	for _, o := range first {
+		if !o.passed { // what it said stays, to be read
+			_ = os.Rename(o.events, strings.TrimSuffix(o.events, ".json")+".first.json")
+		}
+	}
 	r.outcomes = nil
 	r.inLanes(ctx, again)
 	second := r.outcomes

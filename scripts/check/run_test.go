@@ -122,6 +122,9 @@ func TestFlakyTwice(t *testing.T) {
 	if err != nil || len(listed) != 1 || listed[0] != "flaky.TestIt" {
 		t.Fatalf("the list has %q, %v", listed, err)
 	}
+	if first, err := os.ReadFile(filepath.Join(r.results, "flaky.TestIt.first.json")); err != nil || !strings.Contains(string(first), "FAIL") {
+		t.Errorf("what it said when it failed is lost: %s, %v", first, err)
+	}
 	must(t, os.Remove("flaky/failed"))
 	ok, said := reported(t, newRun(r.options, r.all, r.chosen))
 	if ok || !strings.Contains(said, "stands in .ci/flaky already") || !strings.HasSuffix(said, ", 1 failed\n") {
