@@ -55,6 +55,7 @@ func TestVerify(t *testing.T) {
 // TestDefaultLabRebooted reboots nodes of the built-in lab, and proves it with what proofs need in nodes there, or not.
 func TestDefaultLabRebooted(t *testing.T) {
 	hosttest.Private(t, func(t *testing.T) {
+		anotherHost(t) // which asks InfluxDB too
 		isClean := clean(t)
 		must(t, "up")
 		t.Run("captures may listen before", capturesMayListenBefore)

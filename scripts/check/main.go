@@ -30,7 +30,7 @@ type options struct {
 	results string        // the folder for logs and events
 	part    string        // "3/8"
 	base    string        // the revision that a change began at
-	within  time.Duration // no test begins that is expected to end later; 0: no limit
+	within  time.Duration // how long all may take; 0: no limit
 	run     string        // a regular expression for tests' names
 	times   int           // how often the soak runs
 	hogs    int           // its busy loops
@@ -41,7 +41,7 @@ func main() {
 	flag.StringVar(&o.results, "results", "bin/results", "folder for logs and events")
 	flag.StringVar(&o.part, "part", "", "of all: run part K of N, as K/N")
 	flag.StringVar(&o.base, "base", "", "of changed: the revision that the change began at")
-	flag.DurationVar(&o.within, "within", 0, "begin no test that is expected to end later")
+	flag.DurationVar(&o.within, "within", 0, "begin no test that would make the run longer than this, but for those that failed")
 	flag.StringVar(&o.run, "run", ".", "of e2e: a regular expression for tests' names")
 	flag.IntVar(&o.times, "n", 10, "of soak: how often")
 	flag.IntVar(&o.hogs, "hogs", 2, "of soak: busy loops beside the tests")

@@ -31,8 +31,9 @@ type testRun struct {
 	begun    time.Time // of make
 	all      []test
 	chosen   []test
-	programs string // the folder of what is built for the tests
-	retries  bool   // what failed once runs again
+	programs string        // the folder of what is built for the tests
+	retries  bool          // what failed once runs again
+	until    time.Duration // since begun: no test begins that is expected to end later; 0: no limit
 	mu       sync.Mutex
 	steps    []step
 	outcomes []outcome
@@ -60,8 +61,8 @@ func newRun(o options, all, chosen []test) *testRun {
 
 // tests runs the chosen tests, longest first, and once more those that failed.
 func (r *testRun) tests(ctx context.Context) {
-	queue := longestFirst(r.chosen)
-	r.inLanes(ctx, queue)
+	r.until = r.within * 5 / 6 // what is left is for those that run again
+	r.inLanes(ctx, longestFirst(r.chosen))
 	var again []test
 	for _, o := range r.outcomes {
 		if !o.passed && !o.hung {
@@ -79,7 +80,7 @@ func (r *testRun) tests(ctx context.Context) {
 			_ = os.Rename(o.events, strings.TrimSuffix(o.events, ".json")+".first.json")
 		}
 	}
-	r.outcomes = nil
+	r.outcomes, r.until = nil, 0
 	r.inLanes(ctx, again)
 	second := r.outcomes
 	r.outcomes = first
@@ -121,7 +122,7 @@ func (r *testRun) next(queue *[]test) (test, bool) {
 	defer r.mu.Unlock()
 	slower := r.slower()
 	for i, t := range *queue {
-		if r.within > 0 && time.Since(r.begun)+time.Duration(t.seconds*slower*float64(time.Second)) > r.within {
+		if r.until > 0 && time.Since(r.begun)+time.Duration(t.seconds*slower*float64(time.Second)) > r.until {
 			continue
 		}
 		*queue = slices.Delete(*queue, i, i+1)

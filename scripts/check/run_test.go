@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -162,6 +163,21 @@ func contextUntil(t *testing.T, holds func() bool) (context.Context, context.Can
 		cancel()
 	}()
 	return ctx, cancel
+}
+
+// What failed runs again beyond the limit too: whether it fails by chance is to be known.
+func TestRetryKnowsNoLimit(t *testing.T) {
+	r := runOf(t, options{mode: "changed", within: time.Hour}, "flaky")
+	if ok, said := reported(t, r); !ok || starts(t, "flaky") != 2 {
+		t.Errorf("%v:\n%s", ok, said)
+	}
+	late := newRun(r.options, r.all, r.chosen)
+	late.begun = time.Now().Add(-2 * time.Hour)
+	late.until = r.until // as it was when the test ran again
+	queue := slices.Clone(r.chosen)
+	if _, ok := late.next(&queue); !ok {
+		t.Error("late, a test that failed does not run again")
+	}
 }
 
 // A run that is interrupted ends what it has started.
