@@ -53,7 +53,7 @@ func (r *testRun) report() bool {
 		}
 	}
 	if len(failed) > 0 || fails > 0 {
-		show := exec.CommandContext(context.Background(), ".ci/failed", append(failed, existing(r.unitEvents())...)...)
+		show := exec.CommandContext(context.Background(), ".ci/failed", append(failed, r.unitEvents()...)...)
 		show.Stdout, show.Stderr = os.Stdout, os.Stderr
 		_ = show.Run()
 		for _, o := range r.outcomes {
@@ -91,11 +91,11 @@ func unique[T any](list []T, name func(T) string) []string {
 	return all
 }
 
-// unitEvents is where make test-race leaves the events of unit tests.
-func (r *testRun) unitEvents() string { return filepath.Join(r.results, "test.json") }
-
-func existing(path string) []string {
-	if _, err := os.Stat(path); err != nil {
+// unitEvents is the file in which make test-race leaves the events of unit tests, where it was part of this run.
+func (r *testRun) unitEvents() []string {
+	path := filepath.Join(r.results, "test.json")
+	_, err := os.Stat(path)
+	if err != nil || !slices.ContainsFunc(r.steps, func(s step) bool { return s.part == "unit tests" }) {
 		return nil
 	}
 	return []string{path}
@@ -104,10 +104,7 @@ func existing(path string) []string {
 // count counts tests by their last verdicts, subtests too; a package that failed without a failed test (it did not
 // build, it died) counts as one.
 func (r *testRun) count() (passes, fails int) {
-	var files []string
-	if slices.ContainsFunc(r.steps, func(s step) bool { return s.part == "unit tests" }) {
-		files = existing(r.unitEvents())
-	}
+	files := r.unitEvents()
 	for _, o := range r.outcomes {
 		files = append(files, o.events)
 	}
