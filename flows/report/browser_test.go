@@ -39,6 +39,13 @@ func TestBrowser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	temporary := filepath.Join(os.TempDir(), "org.chromium.*")
+	before, _ := filepath.Glob(temporary)
+	t.Cleanup(func() { // once it is stopped
+		if after, _ := filepath.Glob(temporary); len(after) > len(before) {
+			t.Errorf("the browser left some of %s", after)
+		}
+	})
 	alone, stop := chromedp.NewExecAllocator(t.Context(), append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(script))...)
 	t.Cleanup(stop)
 	browser, stop := chromedp.NewContext(alone)
