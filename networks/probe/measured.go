@@ -180,6 +180,9 @@ func (m *Measured) delay(s stream, set topology.Impair, floor time.Duration) {
 		for _, v := range []*float64{&m.Delay.Value, &m.Delay.Low, &m.Delay.High} {
 			*v -= host + spread.median*jitter
 		}
+		if len(past) == 0 { // the floor is another time's, perhaps a busier one's: now it may be less
+			m.Delay.High += host
+		}
 		m.Quartiles = [2]float64{quantile(through, 0.25).Value - host, quantile(through, 0.75).Value - host}
 	}
 	m.Deviation = deviation(through)

@@ -350,6 +350,20 @@ func TestFloor(t *testing.T) {
 	if got := count(s, set, 0); !near(got.Delay.Value, 23, 1e-6) || got.Host != nil {
 		t.Errorf("%+v", got)
 	}
+	// One that was measured while the node was busy makes no delay too short.
+	for set, test := range map[time.Duration]struct {
+		floor time.Duration
+		want  string
+	}{
+		20 * time.Millisecond: {8 * time.Millisecond, Inconclusive}, // frames took 23: it is delayed by 15 to 23
+		30 * time.Millisecond: {8 * time.Millisecond, Off},
+		10 * time.Millisecond: {8 * time.Millisecond, Off},
+	} {
+		set := topology.Impair{Delay: set, Jitter: 4 * time.Millisecond}
+		if v := value(t, Judge("a->b", set, count(s, set, test.floor)), "delay_ms"); v.Result != test.want {
+			t.Errorf("%s is set, %s was the floor: %+v, want %s", set.Delay, test.floor, v, test.want)
+		}
+	}
 }
 
 // The delay is that of frames which were delayed, and had nothing just before them.

@@ -28,7 +28,8 @@ type Path struct {
 	// Own says that the direction is In's own queueing discipline, so that frames
 	// which go past it show what the host itself adds.
 	Own bool
-	// Floor is what frames take where nothing is set, if that was measured before.
+	// Floor is what frames take where nothing is set, if that was measured before. A busy node takes longer then:
+	// no delay is off for being less than what was set by no more than this.
 	Floor time.Duration
 }
 
