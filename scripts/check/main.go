@@ -119,7 +119,14 @@ func choose(ctx context.Context, o options, all []test, sections []section) (cho
 		return filter(all, func(t test) bool { return t.real && t.inCheck }), false, nil
 	case "e2e":
 		pattern, err := regexp.Compile(o.run)
-		return filter(all, func(t test) bool { return t.real && pattern.MatchString(t.name()) }), false, err
+		if err != nil {
+			return nil, false, err
+		}
+		chosen := filter(all, func(t test) bool { return t.real && pattern.MatchString(t.name()) })
+		if len(chosen) == 0 {
+			return nil, false, fmt.Errorf("no test on real machines matches %q: names are such as e2e.TestReset", o.run)
+		}
+		return chosen, false, nil
 	case "changed":
 		files, err := changedFiles(ctx, o.base)
 		if err != nil {

@@ -181,3 +181,14 @@ func TestTouched(t *testing.T) {
 		}
 	}
 }
+
+// A pattern that matches nothing is a mistake: nothing would run, and all would be well.
+func TestChooseByPattern(t *testing.T) {
+	all := []test{{room: "e2e", fn: "TestReset", real: true}, {room: "e2e", fn: "TestResetTwice", real: true}, {room: "lab", fn: "TestReset"}}
+	for pattern, want := range map[string]int{"TestReset": 2, "TestReset$": 1, "e2e.": 2, "lab": 0, "TestNo": 0, "(": 0} {
+		chosen, _, err := choose(t.Context(), options{mode: "e2e", run: pattern}, all, nil)
+		if len(chosen) != want || (err != nil) != (want == 0) {
+			t.Errorf("%s chooses %d, %v; want %d", pattern, len(chosen), err, want)
+		}
+	}
+}
