@@ -83,9 +83,8 @@ check-changed: setup build ## beyond make check, the tests on real machines that
 check-all: setup build ## everything there is: hours; PART=3/8 for the third of eight parts (root)
 	$(CHECK) all -results $(RESULTS) -part '$(PART)'
 
-# value of RUN: a dollar sign is the pattern's own
 e2e: setup build ## tests on real machines whose names match: RUN='e2e.TestReset|networks' (root)
-	$(CHECK) e2e -results $(RESULTS) -run '$(value RUN)'
+	$(CHECK) e2e -results $(RESULTS) -run '$(RUN)'
 
 soak: setup build ## make check's tests on real machines N times, beside HOGS busy loops and a writer to the disk (root)
 	$(CHECK) soak -results $(RESULTS) -n $(N) -hogs $(HOGS)

@@ -124,7 +124,7 @@ func choose(ctx context.Context, o options, all []test, sections []section) (cho
 		}
 		chosen := filter(all, func(t test) bool { return t.real && pattern.MatchString(t.name()) })
 		if len(chosen) == 0 {
-			return nil, false, fmt.Errorf("no test on real machines matches %q: names are such as e2e.TestReset", o.run)
+			return nil, false, fmt.Errorf("no test on real machines matches %q: names are such as e2e.TestReset, and make takes $$ for $", o.run)
 		}
 		return chosen, false, nil
 	case "changed":
