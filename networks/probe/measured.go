@@ -13,7 +13,7 @@ import (
 // Measured is what a direction did to frames. Intervals are those of 99 %, the rate's of 95 %.
 type Measured struct {
 	Sent      int        `json:"sent_frames"`               // to be counted
-	Delay     Estimate   `json:"delay_ms"`                  // the median one way, without the host's part, and where the spread is lopsided without what that takes off
+	Delay     Estimate   `json:"delay_ms"`                  // the median one way, without the host's part, and where the spread is lopsided without what that takes off; to its high end the host's part may not be there, where that is a Path's Floor
 	Quartiles [2]float64 `json:"delay_quartiles_ms"`        // of the same
 	Jitter    Estimate   `json:"jitter_ms"`                 // from the quartiles, in the terms of what was set: a busy host's few late frames do not count
 	Deviation float64    `json:"delay_deviation_ms"`        // the standard deviation of the delays
